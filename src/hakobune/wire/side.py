@@ -1,0 +1,62 @@
+"""Codec of the side socket: how an engine hands clients' connections to a shim.
+
+One packet of a SOCK_SEQPACKET socket is one message: kind (1 byte), sequence number (4 bytes),
+then fields, each a 4 byte length and its bytes; all numbers are big endian. At most one descriptor
+travels beside a packet. This module knows no socket. Imports: struct.
+"""
+
+from __future__ import annotations
+
+import struct
+
+# engine -> shim
+ATTACH = 1  # exec_id, flags, head, early, detach_keys        + the client's connection
+WAIT = 2  # condition, head                                   + the client's connection
+LOGS = 3  # head, path, query                                 + the client's connection
+RELEASE = 4  # exec_id: its exit is recorded above
+RECLAIM = 5  # connections that wait for the removal go back
+# shim -> engine
+OK = 16
+ERROR = 17  # message
+RETURN = 18  # + a connection
+
+STDIN = 1
+STDOUT = 2
+STDERR = 4
+FRAMED = 8
+
+MAX_PACKET = 192 * 1024
+
+_HEAD = struct.Struct("!BI")
+_LENGTH = struct.Struct("!I")
+
+
+def pack(kind: int, seq: int, *fields: bytes) -> bytes:
+    """One packet. Raises ValueError when it would be longer than MAX_PACKET bytes."""
+    parts = [_HEAD.pack(kind, seq)]
+    for field in fields:
+        parts.append(_LENGTH.pack(len(field)))
+        parts.append(field)
+    packet = b"".join(parts)
+    if len(packet) > MAX_PACKET:
+        raise ValueError(f"side packet of {len(packet)} bytes is longer than {MAX_PACKET}")
+    return packet
+
+
+def unpack(packet: bytes) -> tuple[int, int, list[bytes]]:
+    """(kind, seq, fields). Raises ValueError when the packet is cut or has a rest."""
+    if len(packet) < _HEAD.size:
+        raise ValueError(f"side packet of {len(packet)} bytes has no head")
+    kind, seq = _HEAD.unpack_from(packet)
+    fields: list[bytes] = []
+    at = _HEAD.size
+    while at < len(packet):
+        if at + _LENGTH.size > len(packet):
+            raise ValueError("side packet ends inside a length")
+        (size,) = _LENGTH.unpack_from(packet, at)
+        at += _LENGTH.size
+        if at + size > len(packet):
+            raise ValueError("side packet ends inside a field")
+        fields.append(packet[at : at + size])
+        at += size
+    return kind, seq, fields

@@ -1,0 +1,259 @@
+"""config.json, parsed once into frozen data (runtime-spec 1.x: config.md, config-linux.md).
+
+Every error names the field, as `linux.namespaces[2].type: ...`. What is not understood here is kept
+out: inner code never sees the raw document, but for `resources`, `seccomp` and `hooks`, whose own
+modules parse them. No I/O, no kernel. Imports: errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hakobune.errors import InvalidArgument
+from hakobune.spec.mount import Mount
+
+NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
+CAPABILITY_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
+
+
+@dataclass(frozen=True, slots=True)
+class Rlimit:
+    """One entry of process.rlimits; `soft` and `hard` in the limit's own unit."""
+
+    type: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """process: what is executed, as whom, with which privileges."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str
+    terminal: bool
+    console_size: tuple[int, int] | None  # (rows, columns)
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    umask: int | None
+    capabilities: Mapping[str, tuple[str, ...]] | None
+    rlimits: tuple[Rlimit, ...]
+    no_new_privileges: bool
+    oom_score_adj: int | None
+    apparmor_profile: str
+    selinux_label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A new namespace (`path` empty) or one to join."""
+
+    type: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device node to make: `kind` is one of c, b, u, p; `mode` holds permission bits only."""
+
+    path: str
+    kind: str
+    major: int
+    minor: int
+    mode: int
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole container, as one value."""
+
+    process: Process | None
+    root: str
+    root_readonly: bool
+    root_propagation: str
+    hostname: str
+    domainname: str
+    mounts: tuple[Mount, ...]
+    namespaces: tuple[Namespace, ...]
+    devices: tuple[Device, ...]
+    masked_paths: tuple[str, ...]
+    readonly_paths: tuple[str, ...]
+    sysctl: Mapping[str, str]
+    cgroups_path: str
+    resources: Mapping[str, Any]
+    seccomp: Mapping[str, Any] | None
+    hooks: Mapping[str, Any]
+    annotations: Mapping[str, str]
+
+    def new(self, kind: str) -> bool:
+        """Whether a namespace of this kind is made for the container."""
+        return any(ns.type == kind and not ns.path for ns in self.namespaces)
+
+
+_WORDS: dict[type, str] = {str: "a string", bool: "true or false", int: "a number", dict: "an object", list: "a list"}
+
+
+def _get(doc: Mapping[str, Any], field: str, want: type, default: Any, *, at: str = "") -> Any:
+    """`doc[field]` when it has the type `want`; `default` when it is absent or null."""
+    value = doc.get(field)
+    if value is None:
+        return default
+    if not isinstance(value, want) or (want is int and isinstance(value, bool)):
+        raise InvalidArgument(f"{at}{field}: expected {_WORDS[want]}, got {value!r:.60}")
+    return value
+
+
+def _strings(doc: Mapping[str, Any], field: str, *, at: str = "") -> tuple[str, ...]:
+    values = _get(doc, field, list, [], at=at)
+    for index, value in enumerate(values):
+        if not isinstance(value, str) or "\0" in value:
+            raise InvalidArgument(f"{at}{field}[{index}]: expected a string without a zero byte, got {value!r:.60}")
+    return tuple(values)
+
+
+def _objects(doc: Mapping[str, Any], field: str, *, at: str = "") -> Sequence[Mapping[str, Any]]:
+    values: list[Mapping[str, Any]] = _get(doc, field, list, [], at=at)
+    for index, value in enumerate(values):
+        if not isinstance(value, dict):
+            raise InvalidArgument(f"{at}{field}[{index}]: expected an object, got {value!r:.60}")
+    return values
+
+
+def _identity(user: Mapping[str, Any], field: str, at: str) -> int:
+    value: int = _get(user, field, int, 0, at=at)
+    # (uid_t)-1 means "leave as it is" to the kernel: CVE-2024-40635 was a wrap to 0.
+    if not 0 <= value < 0xFFFFFFFF:
+        raise InvalidArgument(f"{at}{field}: {value} is outside 0..4294967294")
+    return value
+
+
+def _rlimit(doc: Mapping[str, Any], at: str) -> Rlimit:
+    kind: str = _get(doc, "type", str, "", at=at)
+    if not kind.startswith("RLIMIT_"):
+        raise InvalidArgument(f"{at}type: {kind!r} is not an rlimit")
+    return Rlimit(kind, _get(doc, "soft", int, 0, at=at), _get(doc, "hard", int, 0, at=at))
+
+
+def parse_process(doc: Mapping[str, Any], *, at: str = "process.") -> Process:
+    """The `process` object (also a `process.json` of exec). Raises InvalidArgument naming the field."""
+    args = _strings(doc, "args", at=at)
+    if not args or not args[0]:
+        raise InvalidArgument(f"{at}args: must name a program")
+    cwd: str = _get(doc, "cwd", str, "", at=at)
+    if not cwd.startswith("/"):
+        raise InvalidArgument(f"{at}cwd: {cwd!r} is not an absolute path")
+    user: Mapping[str, Any] = _get(doc, "user", dict, {}, at=at)
+    size: Mapping[str, Any] | None = _get(doc, "consoleSize", dict, None, at=at)
+    sets: Mapping[str, Any] | None = _get(doc, "capabilities", dict, None, at=at)
+    limits = _objects(doc, "rlimits", at=at)
+    return Process(
+        args=args,
+        env=_strings(doc, "env", at=at),
+        cwd=cwd,
+        terminal=_get(doc, "terminal", bool, False, at=at),
+        console_size=(int(size.get("height", 0)), int(size.get("width", 0))) if size else None,
+        uid=_identity(user, "uid", f"{at}user."),
+        gid=_identity(user, "gid", f"{at}user."),
+        groups=tuple(_get(user, "additionalGids", list, [], at=f"{at}user.")),
+        umask=_get(user, "umask", int, None, at=f"{at}user."),
+        capabilities=None
+        if sets is None
+        else {name: _strings(sets, name, at=f"{at}capabilities.") for name in CAPABILITY_SETS},
+        rlimits=tuple(_rlimit(item, f"{at}rlimits[{i}].") for i, item in enumerate(limits)),
+        no_new_privileges=_get(doc, "noNewPrivileges", bool, False, at=at),
+        oom_score_adj=_get(doc, "oomScoreAdj", int, None, at=at),
+        apparmor_profile=_get(doc, "apparmorProfile", str, "", at=at),
+        selinux_label=_get(doc, "selinuxLabel", str, "", at=at),
+    )
+
+
+def _mount(doc: Mapping[str, Any], at: str) -> Mount:
+    target: str = _get(doc, "destination", str, "", at=at)
+    if not target or "\0" in target:
+        raise InvalidArgument(f"{at}destination: {target!r} is not a path")
+    if not target.startswith("/"):
+        target = "/" + target  # runtime-spec 1.x: relative destinations are deprecated, taken from the root
+    return Mount(
+        _get(doc, "type", str, "", at=at), _get(doc, "source", str, "", at=at), target, _strings(doc, "options", at=at)
+    )
+
+
+def _namespaces(linux: Mapping[str, Any]) -> tuple[Namespace, ...]:
+    found: dict[str, Namespace] = {}
+    for index, item in enumerate(_objects(linux, "namespaces", at="linux.")):
+        kind = item.get("type")
+        if kind not in NAMESPACES:
+            raise InvalidArgument(f"linux.namespaces[{index}].type: {kind!r} is not a namespace")
+        if kind in found:
+            raise InvalidArgument(f"linux.namespaces[{index}].type: {kind!r} is given twice")
+        found[kind] = Namespace(kind, _get(item, "path", str, "", at=f"linux.namespaces[{index}]."))
+    return tuple(found.values())
+
+
+def _device(doc: Mapping[str, Any], at: str) -> Device:
+    kind = doc.get("type")
+    if kind not in ("c", "b", "u", "p"):
+        raise InvalidArgument(f"{at}type: {kind!r} is not one of c, b, u, p")
+    path: str = _get(doc, "path", str, "", at=at)
+    if not path.startswith("/"):
+        raise InvalidArgument(f"{at}path: {path!r} is not an absolute path")
+    return Device(
+        path,
+        str(kind),
+        _get(doc, "major", int, 0, at=at),
+        _get(doc, "minor", int, 0, at=at),
+        _get(doc, "fileMode", int, 0o666, at=at) & 0o7777,
+        _get(doc, "uid", int, 0, at=at),
+        _get(doc, "gid", int, 0, at=at),
+    )
+
+
+def _sysctl(linux: Mapping[str, Any]) -> Mapping[str, str]:
+    table: Mapping[str, Any] = _get(linux, "sysctl", dict, {}, at="linux.")
+    for key, value in table.items():
+        if not isinstance(value, str) or "\n" in value or "\0" in value:
+            raise InvalidArgument(f"linux.sysctl.{key}: {value!r:.60} is not a single line")
+        if not key or "/" in key or ".." in key:
+            raise InvalidArgument(f"linux.sysctl: {key!r} is not a sysctl")
+    return table
+
+
+def parse(doc: Any) -> Config:
+    """The whole document. Raises InvalidArgument naming the first field that is wrong."""
+    if not isinstance(doc, dict):
+        raise InvalidArgument("config.json: expected an object")
+    version: str = _get(doc, "ociVersion", str, "")
+    if not version.startswith("1."):
+        raise InvalidArgument(f"ociVersion: {version!r} is not a 1.x version")
+    root: Mapping[str, Any] = _get(doc, "root", dict, {})
+    linux: Mapping[str, Any] = _get(doc, "linux", dict, {})
+    process: Mapping[str, Any] | None = _get(doc, "process", dict, None)
+    if not root.get("path"):
+        raise InvalidArgument("root.path: must name the root file system")
+    return Config(
+        process=parse_process(process) if process is not None else None,
+        root=_get(root, "path", str, "", at="root."),
+        root_readonly=_get(root, "readonly", bool, False, at="root."),
+        root_propagation=_get(linux, "rootfsPropagation", str, "", at="linux."),
+        hostname=_get(doc, "hostname", str, ""),
+        domainname=_get(doc, "domainname", str, ""),
+        mounts=tuple(_mount(m, f"mounts[{i}].") for i, m in enumerate(_objects(doc, "mounts"))),
+        namespaces=_namespaces(linux),
+        devices=tuple(
+            _device(d, f"linux.devices[{i}].") for i, d in enumerate(_objects(linux, "devices", at="linux."))
+        ),
+        masked_paths=_strings(linux, "maskedPaths", at="linux."),
+        readonly_paths=_strings(linux, "readonlyPaths", at="linux."),
+        sysctl=_sysctl(linux),
+        cgroups_path=_get(linux, "cgroupsPath", str, "", at="linux."),
+        resources=_get(linux, "resources", dict, {}, at="linux."),
+        seccomp=_get(linux, "seccomp", dict, None, at="linux."),
+        hooks=_get(doc, "hooks", dict, {}),
+        annotations=_get(doc, "annotations", dict, {}),
+    )

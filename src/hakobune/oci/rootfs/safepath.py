@@ -1,0 +1,81 @@
+"""Paths inside a container's root, walked on descriptors only.
+
+The image and the volumes are the container's: any component may be a symlink, and may be swapped
+while we look. Every walk is an openat2(2) with RESOLVE_IN_ROOT from the root's descriptor, every
+creation is relative to the descriptor of the parent just opened; a path string is never given to
+the kernel twice. Imports: os, linux.syscalls.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from hakobune.linux import syscalls as sys
+
+IN_ROOT = sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS
+
+
+def open_path(root: int, path: str, flags: int = os.O_PATH) -> int:
+    """A descriptor of `path` resolved inside `root`. Raises OSError."""
+    return sys.openat2(root, path.lstrip("/") or ".", flags, 0, IN_ROOT)
+
+
+def ensure_directory(root: int, path: str, mode: int = 0o755) -> int:
+    """An O_PATH descriptor of the directory `path`, made with its parents where missing."""
+    try:
+        return open_path(root, path, os.O_PATH | os.O_DIRECTORY)
+    except FileNotFoundError:
+        pass
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    current = open_path(root, "/", os.O_PATH | os.O_DIRECTORY)
+    for depth in range(1, len(parts) + 1):
+        parent = current
+        try:
+            current = _step(root, parent, parts[:depth], mode)
+        finally:
+            os.close(parent)
+    return current
+
+
+def _step(root: int, parent: int, parts: list[str], mode: int) -> int:
+    """Open parts[-1] below `parent`, making it when it does not exist."""
+    path = "/".join(parts)
+    try:
+        return open_path(root, path, os.O_PATH | os.O_DIRECTORY)
+    except FileNotFoundError:
+        os.mkdir(parts[-1], mode, dir_fd=parent)
+    return sys.openat2(parent, parts[-1], os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, 0, IN_ROOT)
+
+
+def ensure_file(root: int, path: str, mode: int = 0o644) -> int:
+    """An O_PATH descriptor of the file `path`; an empty one is made where it is missing."""
+    try:
+        return open_path(root, path)
+    except FileNotFoundError:
+        pass
+    head, _, name = path.rstrip("/").rpartition("/")
+    parent = ensure_directory(root, head)
+    try:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode, dir_fd=parent))
+        return sys.openat2(parent, name, os.O_PATH | os.O_NOFOLLOW, 0, IN_ROOT)
+    finally:
+        os.close(parent)
+
+
+def read_small(root: int, path: str, limit: int = 1 << 20) -> bytes:
+    """The first `limit` bytes of a regular file inside `root`; b"" when it is not one.
+
+    Opened non-blocking and checked after the opening: a FIFO, a device or an endless file planted
+    under the name cannot hold or flood us.
+    """
+    try:
+        fd = open_path(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return b""
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return b""
+        return os.read(fd, limit)
+    finally:
+        os.close(fd)

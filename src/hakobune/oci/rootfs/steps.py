@@ -392,3 +392,35 @@ class Pivot:
             sys.mount(None, "/", None, self.propagation)
         os.close(root.fd)
         os.close(root.null)
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Symlinks at places in the container: (value, absolute path)."""
+
+    links: tuple[tuple[str, str], ...]
+
+    def describe(self) -> str:
+        return f"make {len(self.links)} symlinks"
+
+    def apply(self, root: Root) -> None:
+        for value, path in self.links:
+            head, _, name = path.rpartition("/")
+            parent = safepath.ensure_directory(root.fd, head)
+            os.symlink(value, name, dir_fd=parent)
+            os.close(parent)
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Make the mount at a place read-only, now that everything below it is there."""
+
+    target: str
+
+    def describe(self) -> str:
+        return f"seal {self.target}"
+
+    def apply(self, root: Root) -> None:
+        place = safepath.open_path(root.fd, self.target)
+        sys.mount_setattr(place, attr_set=sys.MOUNT_ATTR_RDONLY)
+        os.close(place)

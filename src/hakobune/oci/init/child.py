@@ -1,0 +1,192 @@
+"""The init process, from its first instruction to exec(2).
+
+Reads as the list of what happens: cgroups, session, file system, terminal, limits, privileges, wait
+for START, exec. After the pivot nothing is imported and no path of the host is opened; everything
+needed (passwd, the seccomp program, descriptors) was taken before. Imports: nothing lazy.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hakobune.linux import syscalls as sys
+from hakobune.oci.config import Config, Process
+from hakobune.oci.init import messages, privileges, program, terminal
+from hakobune.oci.rootfs import safepath
+from hakobune.oci.rootfs.steps import Cut, MountRoot, Pivot, Root, Step
+
+Gate = Callable[[], bool]  # blocks until START; False when the asker has gone
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """Descriptors which become 0, 1 and 2; unused with a terminal."""
+
+    stdin: int
+    stdout: int
+    stderr: int
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """All that the new process needs, prepared by the worker."""
+
+    config: Config
+    process: Process
+    root_path: str
+    plan: Sequence[Step]
+    streams: Streams | None
+    tasks: Sequence[int]
+    seccomp: bytes | None
+    seccomp_flags: int
+    near: socket.socket
+    gate: Gate
+
+
+def enter_cgroups(tasks: Sequence[int]) -> None:
+    """Move ourselves. Cheap for a process of one thread that moves itself: no global lock (cgroup v1)."""
+    for fd in tasks:
+        os.write(fd, b"0")
+        os.close(fd)
+
+
+def forget_signals() -> None:
+    """Default dispositions and an empty mask: CPython ignores SIGPIPE and SIGXFSZ, and exec keeps that."""
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def become_init(birth: Birth) -> None:
+    """Never returns: ends in exec(2) or in a FAILED message and exit status 1."""
+    try:
+        _be_born(birth)
+    except BaseException as err:
+        try:
+            messages.say_failed(birth.near, err)
+        except OSError:
+            pass
+    os._exit(1)
+
+
+def _be_born(birth: Birth) -> None:
+    # Until exec nobody in the container may read or trace this image of the engine.
+    sys.prctl(sys.PR_SET_DUMPABLE, 0)
+    forget_signals()
+    os.umask(0)  # device nodes and mount points get the modes that they are asked for
+    enter_cgroups(birth.tasks)
+    config = birth.config
+    if config.new("cgroup"):
+        sys.unshare(sys.CLONE_NEWCGROUP)  # after the move: its root is where we are now
+    os.setsid()
+    if config.hostname and config.new("uts"):
+        sys.sethostname(config.hostname)
+    if config.domainname and config.new("uts"):
+        sys.setdomainname(config.domainname)
+    root = Root(birth.root_path)
+    master, slave, passwd = _make_root(birth, root)
+    finish(birth.process, birth, root.warnings, master, slave, passwd)
+
+
+def _make_root(birth: Birth, root: Root) -> tuple[int, int, bytes]:
+    """Apply the plan; the terminal is opened as soon as devpts stands, before masks and pivot."""
+    master = slave = -1
+    passwd = b""
+    for step in birth.plan:
+        if isinstance(step, Pivot):
+            passwd = safepath.read_small(root.fd, "/etc/passwd")
+            if birth.process.terminal:
+                master, slave = terminal.open_pair(root.fd)
+                terminal.bind_console(root.fd, slave)
+        _apply(step, root)
+    return master, slave, passwd
+
+
+def _apply(step: Step, root: Root) -> None:
+    try:
+        step.apply(root)
+    except OSError as err:
+        where = f" ({err.filename})" if err.filename is not None else ""
+        raise OSError(err.errno, f"{step.describe()}: {(err.strerror or '').lower()}{where}") from err
+
+
+def finish(
+    process: Process, birth: Birth, warnings: list[str], master: int, slave: int, passwd: bytes
+) -> None:
+    """The second half, which init and exec share: streams, limits, privileges, START, exec."""
+    streams = birth.streams
+    if slave >= 0:
+        terminal.take(slave)
+        if process.console_size is not None:
+            terminal.resize(slave, *process.console_size)
+        streams = Streams(slave, slave, slave)
+    if streams is not None:
+        _take_streams(streams, process.uid, process.gid)
+    if process.oom_score_adj is not None:
+        privileges.set_oom_score(process.oom_score_adj, warnings)
+    privileges.set_limits(process.rlimits, warnings)
+    if process.umask is not None:
+        os.umask(process.umask)
+    else:
+        os.umask(0o022)
+    if not process.no_new_privileges and birth.seccomp is not None:
+        # Without no_new_privs the load needs CAP_SYS_ADMIN, which goes in the next lines.
+        sys.seccomp_load(birth.seccomp, birth.seccomp_flags)
+    privileges.drop_bounding(process)
+    privileges.become(process, warnings)
+    if process.no_new_privileges:
+        sys.prctl(sys.PR_SET_NO_NEW_PRIVS, 1)
+    _enter_directory(process.cwd)
+    env = program.environment(process.env, program.home_of(passwd, process.uid))
+    path = program.find(process.args[0], env)
+    messages.say_ready(birth.near, warnings, master)
+    if master >= 0:
+        os.close(master)
+    if not birth.gate():
+        os._exit(1)
+    sys.close_range(3, cloexec=True)
+    if process.no_new_privileges and birth.seccomp is not None:
+        sys.seccomp_load(birth.seccomp, birth.seccomp_flags)
+    program.execute(path, process.args, env)
+
+
+def _take_streams(streams: Streams, uid: int, gid: int) -> None:
+    """0, 1 and 2; pipes are given to the user, so that /dev/stdout can be opened again."""
+    wanted = (streams.stdin, streams.stdout, streams.stderr)
+    # First above 2, so that no dup2 overwrites a descriptor which is still to come.
+    high = [os.dup(fd) if fd <= 2 else fd for fd in wanted]
+    for number, fd in enumerate(high):
+        os.dup2(fd, number, inheritable=True)
+        if uid or gid:
+            try:
+                os.fchown(number, uid, gid)
+            except OSError:
+                pass  # /dev/null of a read-only file system and the like: as runc, not fatal
+
+
+def _enter_directory(cwd: str) -> None:
+    """chdir, then make sure that we are inside: the kernel names a place outside the root "(unreachable)"."""
+    try:
+        os.chdir(cwd)
+    except OSError as err:
+        raise OSError(err.errno, f"chdir to cwd: {(err.strerror or '').lower()}", cwd) from err
+    if not os.getcwd().startswith("/"):
+        raise PermissionError(1, "the working directory is outside the container", cwd)
+
+
+def socket_gate(near: socket.socket) -> Gate:
+    """START arrives on the channel itself."""
+
+    def gate() -> bool:
+        return near.recv(16) == messages.START
+
+    return gate
+
+
+__all__ = ["Birth", "Cut", "Gate", "MountRoot", "Streams", "become_init", "finish", "socket_gate"]

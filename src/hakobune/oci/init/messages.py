@@ -1,0 +1,59 @@
+"""What the processes of a creation say to each other over one SOCK_SEQPACKET pair.
+
+The far end is held by whoever asked (the shim, or `hako-runtime`); the near end is inherited by the
+throw-away worker and by the init process. A packet is one message; the end of the channel after
+START means that exec(2) has succeeded, since the near end closes on exec. Imports: os, socket, array.
+"""
+
+from __future__ import annotations
+
+import array
+import socket
+
+from hakobune import errors
+from hakobune.errors import HakoError
+
+PID = b"P"  # worker: the init's (exec's) pid, then the cgroup's record
+READY = b"R"  # init: everything is made, waiting for START; warnings, one a line; + the pty's master
+FAILED = b"E"  # either: code, message
+START = b"S"  # far end: exec now
+
+MAX_MESSAGE = 64 * 1024
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """(far, near), both close-on-exec."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def say_pid(near: socket.socket, pid: int, record: str) -> None:
+    """Worker: the process exists; `record` is the cgroup's (see cgroups)."""
+    near.send(PID + b"%d\n" % pid + record.encode())
+
+
+def say_ready(near: socket.socket, warnings: list[str], console: int = -1) -> None:
+    """Init: ready for START. `console` is the pty's master, or -1."""
+    text = "\n".join(warning.replace("\n", " ") for warning in warnings)[: MAX_MESSAGE - 1]
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [console]))] if console >= 0 else []
+    near.sendmsg([READY + text.encode()], rights)
+
+
+def say_failed(near: socket.socket, err: BaseException) -> None:
+    """Either: this creation has failed."""
+    code = err.code if isinstance(err, HakoError) else errors.Code.UNKNOWN
+    text = describe(err)
+    near.send(FAILED + b"%d\n" % code + text.encode("utf-8", "surrogateescape")[: MAX_MESSAGE - 16])
+
+
+def describe(err: BaseException) -> str:
+    """One sentence for an exception; system calls as `path: no such file or directory`."""
+    if isinstance(err, OSError) and err.strerror:
+        name = f"{err.filename}: " if err.filename is not None else ""
+        return f"{name}{err.strerror[:1].lower()}{err.strerror[1:]}"
+    return str(err) or type(err).__name__
+
+
+def failure(packet: bytes) -> HakoError:
+    """The exception that a FAILED packet carries."""
+    code, _, text = packet[1:].partition(b"\n")
+    return errors.from_code(int(code), text.decode("utf-8", "replace"))

@@ -1,0 +1,254 @@
+"""The worker's side of a creation: prepare everything in the host, clone the process, say its pid.
+
+The worker is a throw-away fork of the shim (or `hako-runtime` itself): what it imports, parses and
+allocates dies with it. The new process is a child of the *worker's parent* (CLONE_PARENT), so the
+shim reaps it. Between cgroup and pid message a kill leaves an empty cgroup, which boot and the
+shim's clean-up remove by its path. Imports: os, json; oci, cgroups, linux.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hakobune.cgroups.cgroup import Cgroup
+from hakobune.errors import InvalidArgument, NotFound, Unimplemented
+from hakobune.linux import syscalls as sys
+from hakobune.oci import seccomp
+from hakobune.oci.config import Config, Process, parse, parse_process
+from hakobune.oci.init import messages
+from hakobune.oci.init.child import Birth, Gate, Streams, become_init, enter_cgroups, finish, forget_signals
+from hakobune.oci.init.terminal import open_pair
+from hakobune.oci.rootfs import plan as plans
+from hakobune.oci.rootfs import safepath, steps
+from hakobune.oci.rootfs.options import parse as parse_options
+from hakobune.spec.mount import Mount
+
+_CLONE_FLAGS = {
+    "mount": sys.CLONE_NEWNS,
+    "uts": sys.CLONE_NEWUTS,
+    "ipc": sys.CLONE_NEWIPC,
+    "pid": sys.CLONE_NEWPID,
+    "network": sys.CLONE_NEWNET,
+}
+_JOIN_FLAGS = _CLONE_FLAGS | {"cgroup": sys.CLONE_NEWCGROUP}
+# Entered after the cgroups (child.py); the others here are for a later issue, and refused by name.
+_LATER = ("cgroup",)
+_SECCOMP_FLAGS = {
+    "SECCOMP_FILTER_FLAG_LOG": sys.SECCOMP_FILTER_FLAG_LOG,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": sys.SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+}
+MAX_CONFIG = 8 << 20  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One creation: the bundle, the snapshot's mounts (may be empty), the streams (None: a terminal)."""
+
+    bundle: str
+    rootfs: Sequence[Mount]
+    streams: Streams | None
+    near: socket.socket
+    gate: Gate
+    clone_parent: bool = True
+
+
+def load(bundle: str) -> Config:
+    """The bundle's config.json. Raises NotFound, InvalidArgument."""
+    path = f"{bundle}/config.json"
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(MAX_CONFIG + 1)
+    except FileNotFoundError as err:
+        raise NotFound(f"{path}: no such file") from err
+    if len(raw) > MAX_CONFIG:
+        raise InvalidArgument(f"{path}: longer than {MAX_CONFIG} bytes")
+    try:
+        return parse(json.loads(raw))
+    except (ValueError, RecursionError) as err:
+        raise InvalidArgument(f"{path}: is not JSON: {err}") from err
+
+
+def cgroup_path(config: Config, container_id: str) -> str:
+    """Where the container's cgroup is: as the config says, else /hakobune/<id>."""
+    return config.cgroups_path or f"/hakobune/{container_id}"
+
+
+def _seccomp(config: Config) -> tuple[bytes | None, int]:
+    if config.seccomp is None:
+        return None, 0
+    flags = 0
+    for name in config.seccomp.get("flags") or ():
+        if name not in _SECCOMP_FLAGS:
+            raise Unimplemented(f"linux.seccomp.flags: {name!r} is not supported")
+        flags |= _SECCOMP_FLAGS[name]
+    return seccomp.compiled(config.seccomp), flags
+
+
+def _check(config: Config) -> Process:
+    """What this release does not do is refused by name, never silently left out."""
+    for namespace in config.namespaces:
+        if namespace.type in ("user", "time"):
+            raise Unimplemented(f"linux.namespaces: {namespace.type!r} is not supported yet")
+    if not config.new("mount"):
+        raise InvalidArgument("linux.namespaces: a new mount namespace is needed")
+    if config.hooks and any(config.hooks.values()):
+        raise Unimplemented(f"hooks: not supported yet, got {', '.join(config.hooks)}")
+    if config.process is None:
+        raise InvalidArgument("process: is needed to create a container")
+    return config.process
+
+
+def _join_given(config: Config) -> int:
+    """Enter the namespaces that are given by path (the child inherits them); the flags of the new ones."""
+    flags = 0
+    for namespace in config.namespaces:
+        if not namespace.path:
+            flags |= _CLONE_FLAGS.get(namespace.type, 0)
+            continue
+        try:
+            fd = os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC)
+            sys.setns(fd, _JOIN_FLAGS[namespace.type])
+            os.close(fd)
+        except OSError as err:
+            raise OSError(err.errno, f"join {namespace.type} namespace: {(err.strerror or '').lower()}",
+                          namespace.path) from err  # fmt: skip
+    return flags
+
+
+def _cgroup_steps(cgroup: Cgroup, config: Config) -> plans.CgroupMounts:
+    """The container's /sys/fs/cgroup, from the cgroup's own list."""
+
+    def build(item: Mount) -> Sequence[steps.Step]:
+        readonly = "ro" in item.options
+        mounts, links = cgroup.mounts(readonly=readonly)
+        made: list[steps.Step] = []
+        for mount in mounts:
+            options = parse_options(mount.options)
+            if options.bind or mount.type == "bind":
+                made.append(steps.Bind(mount.source, mount.target, options))
+            else:
+                made.append(steps.Filesystem(mount.type, mount.source, mount.target, options))
+        made.append(steps.Links(tuple(links)))
+        if readonly:
+            made.append(steps.Seal(item.target))
+        return made
+
+    return build
+
+
+def create(request: Request, container_id: str) -> tuple[int, Cgroup]:
+    """Clone the init process. Returns its pid and its cgroup, in the worker; never returns in the child.
+
+    Raises InvalidArgument, NotFound, Unimplemented, OSError, and what Cgroup.create raises; nothing is
+    left behind then.
+    """
+    config = load(request.bundle)
+    process = _check(config)
+    program, program_flags = _seccomp(config)
+    rootfs = config.root if config.root.startswith("/") else f"{request.bundle}/{config.root}"
+    cgroup = Cgroup.create(cgroup_path(config, container_id), config.resources)
+    try:
+        plan = plans.build(config, request.rootfs, _cgroup_steps(cgroup, config))
+        birth = Birth(config, process, rootfs, plan, request.streams, cgroup.open_tasks(), program,
+                      program_flags, request.near, request.gate)  # fmt: skip
+        pid = _clone(birth, cgroup, _join_given(config), parent=request.clone_parent)
+    except BaseException:
+        cgroup.delete(remove_empty_parents=True)
+        raise
+    return pid, cgroup
+
+
+def _clone(birth: Birth, cgroup: Cgroup, flags: int, *, parent: bool) -> int:
+    unified = cgroup.unified_fd()
+    pid = sys.clone3(flags | (sys.CLONE_PARENT if parent else 0), cgroup_fd=unified)
+    if pid == 0:
+        become_init(birth)
+    if unified >= 0:
+        os.close(unified)
+    for fd in birth.tasks:
+        os.close(fd)
+    return pid
+
+
+# --- exec -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ExecRequest:
+    """One more process in a running container; `process` is the raw JSON of a runtime-spec Process."""
+
+    bundle: str
+    process: bytes
+    init_pid: int
+    streams: Streams | None
+    near: socket.socket
+    gate: Gate
+    clone_parent: bool = True
+
+
+_EXEC_NAMESPACES = {"mnt": sys.CLONE_NEWNS, "pid": sys.CLONE_NEWPID, "uts": sys.CLONE_NEWUTS,
+                    "ipc": sys.CLONE_NEWIPC, "net": sys.CLONE_NEWNET, "cgroup": sys.CLONE_NEWCGROUP}  # fmt: skip
+
+
+def exec_process(request: ExecRequest, container_id: str) -> int:
+    """Clone a process into the container of `init_pid`. Raises as `create`, and NotFound when init is gone."""
+    config = load(request.bundle)
+    try:
+        process = parse_process(json.loads(request.process), at="")
+    except ValueError as err:
+        raise InvalidArgument(f"process: is not JSON: {err}") from err
+    program, flags = _seccomp(config)
+    cgroup = Cgroup.find(cgroup_path(config, container_id))
+    birth = Birth(config, process, "/", (), request.streams, cgroup.open_tasks(), program, flags,
+                  request.near, request.gate)  # fmt: skip
+    unified = cgroup.unified_fd()
+    _enter(request.init_pid)
+    pid = sys.clone3(sys.CLONE_PARENT if request.clone_parent else 0, cgroup_fd=unified)
+    if pid == 0:
+        _become_exec(birth)
+    return pid
+
+
+def _enter(init_pid: int) -> None:
+    """All namespaces of init at once, those which we are not in already."""
+    # Before we share a pid namespace's view: nobody inside may trace or read us (CVE-2016-9962).
+    sys.prctl(sys.PR_SET_DUMPABLE, 0)
+    try:
+        pidfd = sys.pidfd_open(init_pid)
+        flags = 0
+        for name, flag in _EXEC_NAMESPACES.items():
+            theirs, ours = os.stat(f"/proc/{init_pid}/ns/{name}"), os.stat(f"/proc/self/ns/{name}")
+            if theirs.st_ino != ours.st_ino:
+                flags |= flag
+        sys.setns(pidfd, flags)
+        os.close(pidfd)
+    except (ProcessLookupError, FileNotFoundError) as err:
+        raise NotFound(f"init process {init_pid} has ended") from err
+
+
+def _become_exec(birth: Birth) -> None:
+    """The exec'd process: as init, without a file system to make."""
+    try:
+        forget_signals()
+        enter_cgroups(birth.tasks)
+        os.setsid()
+        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        passwd = safepath.read_small(root, "/etc/passwd")
+        master = slave = -1
+        if birth.process.terminal:
+            master, slave = open_pair(root)
+        os.close(root)
+        finish(birth.process, birth, [], master, slave, passwd)
+    except BaseException as err:
+        try:
+            messages.say_failed(birth.near, err)
+        except OSError:
+            pass
+    os._exit(1)
+
+
+__all__ = ["ExecRequest", "Request", "cgroup_path", "create", "exec_process", "load"]

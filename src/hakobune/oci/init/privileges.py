@@ -1,0 +1,108 @@
+"""From root with everything to what `process` grants: limits, identity, capabilities.
+
+Runs in the init (or exec) process, last thing before exec(2). What the engine does not own itself
+(a capability missing from its bounding set, a higher hard limit, a lower oom score) is asked for,
+and what the kernel refused is told as a warning: a container starts in a weaker world too.
+The order is the kernel's: the bounding set needs CAP_SETPCAP, so it goes before the identity; the
+identity change clears the effective set, hence PR_SET_KEEPCAPS. Imports: os, resource, linux.syscalls.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterable
+
+from hakobune.errors import InvalidArgument
+from hakobune.linux import syscalls as sys
+from hakobune.oci import capabilities
+from hakobune.oci.config import Process, Rlimit
+
+_LIMITS = {name: getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+# <asm-generic/resource.h>: those which the module does not name
+_LIMITS |= {"RLIMIT_LOCKS": 10, "RLIMIT_SIGPENDING": 11, "RLIMIT_MSGQUEUE": 12, "RLIMIT_NICE": 13}
+_LIMITS |= {"RLIMIT_RTPRIO": 14, "RLIMIT_RTTIME": 15}
+
+
+def set_oom_score(value: int, warnings: list[str]) -> None:
+    """Write oom_score_adj. Lowering it needs CAP_SYS_RESOURCE in the initial user namespace."""
+    try:
+        with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:
+            file.write(b"%d" % value)
+    except PermissionError:
+        warnings.append(f"oom_score_adj {value} refused by the kernel: the engine lacks CAP_SYS_RESOURCE")
+
+
+def set_limits(limits: Iterable[Rlimit], warnings: list[str]) -> None:
+    """setrlimit(2) for each. Raises InvalidArgument for an unknown name."""
+    for limit in limits:
+        number = _LIMITS.get(limit.type)
+        if number is None:
+            raise InvalidArgument(f"process.rlimits: {limit.type!r} is not a limit of this kernel")
+        soft, hard = _kernel_value(limit.soft), _kernel_value(limit.hard)
+        try:
+            resource.setrlimit(number, (soft, hard))
+        except (ValueError, OSError):
+            have = resource.getrlimit(number)[1]
+            resource.setrlimit(number, (_lower(soft, have), have))
+            warnings.append(f"{limit.type} {limit.hard} refused by the kernel: kept at the engine's own {have}")
+
+
+def _kernel_value(value: int) -> int:
+    return -1 if value < 0 or value >= 1 << 63 else value
+
+
+def _lower(value: int, ceiling: int) -> int:
+    if ceiling == -1:
+        return value
+    return ceiling if value == -1 else min(value, ceiling)
+
+
+def _mask(names: Iterable[str]) -> int:
+    bits = 0
+    for name in names:
+        bits |= 1 << capabilities.number(name)
+    return bits
+
+
+def drop_bounding(process: Process) -> None:
+    """Take away from the bounding set all that `process` does not name."""
+    if process.capabilities is None:
+        return
+    keep = _mask(process.capabilities["bounding"])
+    for number in range(64):
+        if keep >> number & 1:
+            continue
+        try:
+            sys.prctl(sys.PR_CAPBSET_DROP, number)
+        except OSError:
+            return  # EINVAL: beyond the kernel's last capability
+
+
+def become(process: Process, warnings: list[str]) -> None:
+    """Take the identity and the capability sets of `process`. Raises OSError."""
+    sys.prctl(sys.PR_SET_KEEPCAPS, 1)
+    os.setgroups(process.groups)
+    os.setresgid(process.gid, process.gid, process.gid)
+    os.setresuid(process.uid, process.uid, process.uid)
+    sys.prctl(sys.PR_SET_KEEPCAPS, 0)
+    if process.capabilities is not None:
+        _set_capabilities(process, warnings)
+
+
+def _set_capabilities(process: Process, warnings: list[str]) -> None:
+    sets = process.capabilities
+    assert sets is not None
+    owned = sys.capget()[1]
+    wanted = _mask(sets["permitted"])
+    permitted = wanted & owned
+    if wanted != permitted:
+        missing = ", ".join(capabilities.name(n) for n in range(64) if (wanted & ~permitted) >> n & 1)
+        warnings.append(f"capabilities {missing} are not the engine's own and cannot be given")
+    effective = _mask(sets["effective"]) & permitted
+    sys.capset(effective, permitted, _mask(sets["inheritable"]) & permitted)
+    sys.prctl(sys.PR_CAP_AMBIENT, sys.PR_CAP_AMBIENT_CLEAR_ALL)
+    ambient = _mask(sets["ambient"]) & permitted & _mask(sets["inheritable"])
+    for number in range(64):
+        if ambient >> number & 1:
+            sys.prctl(sys.PR_CAP_AMBIENT, sys.PR_CAP_AMBIENT_RAISE, number)

@@ -1,0 +1,130 @@
+"""The shim's event loop: epoll, timers, children. No asyncio: it would cost each shim a megabyte.
+
+A watcher is a function called with the ready events of its descriptor; it must not block. Errors of
+a watcher are a bug of ours: they are logged and the descriptor is dropped, since the container must
+outlive them. Imports: select, signal, os, time, heapq.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+IN = select.EPOLLIN
+OUT = select.EPOLLOUT
+GONE = select.EPOLLHUP | select.EPOLLERR
+
+Watcher = Callable[[int], None]
+
+
+class Timer:
+    """One pending call; `cancel()` is idempotent."""
+
+    __slots__ = ("action", "at")
+
+    def __init__(self, at: float, action: Callable[[], None]) -> None:
+        self.at = at
+        self.action: Callable[[], None] | None = action
+
+    def cancel(self) -> None:
+        """The action will not run any more."""
+        self.action = None
+
+    def __lt__(self, other: Timer) -> bool:
+        return self.at < other.at
+
+
+class Loop:
+    """Owns one epoll instance. `on_child` is called after every SIGCHLD."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watchers: dict[int, Watcher] = {}
+        self._timers: list[Timer] = []
+        self._running = True
+        self.on_child: Callable[[], None] = lambda: None
+        self.on_terminate: Callable[[], None] = self.stop
+        self._catch_signals()
+
+    def _catch_signals(self) -> None:
+        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        # The Python-level handler does nothing; the C one writes the signal's number to the pipe.
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: None)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        self.watch(reading, IN, lambda _events: self._signalled(reading))
+
+    def _signalled(self, reading: int) -> None:
+        numbers = set(os.read(reading, 512))
+        if signal.SIGCHLD in numbers:
+            self.on_child()
+        if numbers & {signal.SIGTERM, signal.SIGINT}:
+            self.on_terminate()
+
+    def watch(self, fd: int, events: int, watcher: Watcher) -> None:
+        """Call `watcher` when `fd` is ready; a second call for the same descriptor replaces the first."""
+        if fd in self._watchers:
+            self._epoll.modify(fd, events)
+        else:
+            self._epoll.register(fd, events)
+        self._watchers[fd] = watcher
+
+    def unwatch(self, fd: int) -> None:
+        """Forget `fd`; silent when it is not watched. To be called before close(2)."""
+        if self._watchers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def later(self, seconds: float, action: Callable[[], None]) -> Timer:
+        """Run `action` once, after `seconds`."""
+        timer = Timer(time.monotonic() + seconds, action)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def stop(self) -> None:
+        """`run` returns after the present round."""
+        self._running = False
+
+    def run(self) -> None:
+        """Until `stop`."""
+        while self._running:
+            for fd, events in self._epoll.poll(self._pause()):
+                watcher = self._watchers.get(fd)
+                if watcher is not None:
+                    self._call(fd, watcher, events)
+            self._fire()
+
+    def _call(self, fd: int, watcher: Watcher, events: int) -> None:
+        try:
+            watcher(events)
+        except Exception as err:
+            complain(f"watcher of descriptor {fd}", err)
+            self.unwatch(fd)
+
+    def _pause(self) -> float:
+        while self._timers and self._timers[0].action is None:
+            heapq.heappop(self._timers)
+        if not self._timers:
+            return -1
+        return max(0.0, self._timers[0].at - time.monotonic())
+
+    def _fire(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0].at <= now:
+            action = heapq.heappop(self._timers).action
+            if action is not None:
+                action()
+
+
+def complain(where: str, err: BaseException) -> None:
+    """One line on the shim's own error output (its log file), with the place in our code."""
+    trace = err.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
+    sys.stderr.write(f"shim: {where}: {type(err).__name__}: {err}{place}\n")
+    sys.stderr.flush()

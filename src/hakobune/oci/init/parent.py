@@ -140,8 +140,8 @@ def _cgroup_steps(cgroup: Cgroup, config: Config) -> plans.CgroupMounts:
     return build
 
 
-def create(request: Request, container_id: str) -> tuple[int, Cgroup]:
-    """Clone the init process. Returns its pid and its cgroup, in the worker; never returns in the child.
+def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
+    """Clone the init process: (its pid, its cgroup, what was read). Never returns in the child.
 
     Raises InvalidArgument, NotFound, Unimplemented, OSError, and what Cgroup.create raises; nothing is
     left behind then.
@@ -159,7 +159,7 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup]:
     except BaseException:
         cgroup.delete(remove_empty_parents=True)
         raise
-    return pid, cgroup
+    return pid, cgroup, config
 
 
 def _clone(birth: Birth, cgroup: Cgroup, flags: int, *, parent: bool) -> int:

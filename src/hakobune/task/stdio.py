@@ -20,8 +20,8 @@ from typing import Protocol
 from hakobune.logs.json_file import Writer
 from hakobune.oci.init import terminal
 from hakobune.oci.init.child import Streams
-from hakobune.shim.io.duplex import Duplex
-from hakobune.shim.loop import Loop, complain
+from hakobune.task.duplex import Duplex
+from hakobune.task.loop import Loop, complain
 from hakobune.wire import side
 
 _FRAME = {"stdout": b"\x01\0\0\0", "stderr": b"\x02\0\0\0"}
@@ -60,13 +60,13 @@ class Stdio:
     `on_drained()` is called once, when no output can come any more.
     """
 
-    def __init__(self, loop: Loop, *, terminal: bool, stdin: str, stdout: str, stderr: str, log: Log | None,
+    def __init__(self, loop: Loop, *, terminal: bool, stdin: str, stdout: str, stderr: str,
                  spill: str, on_drained: Callable[[], None]) -> None:  # fmt: skip
         self.terminal = terminal
         self.stdin_uri, self.stdout_uri, self.stderr_uri = stdin, stdout, stderr
         self._once = stdin.endswith("?once=1")
         self._loop = loop
-        self._log = log
+        self._log: Log | None = None
         self._spill = spill
         self._on_drained = on_drained
         self._clients: list[Client] = []
@@ -80,8 +80,9 @@ class Stdio:
 
     # --- before the process ---
 
-    def make(self) -> Streams | None:
+    def make(self, log: Log | None) -> Streams | None:
         """The process's own ends; None with a terminal (the pty comes later, see `console`)."""
+        self._log = log
         if self.terminal:
             self._open_fifos()
             return None

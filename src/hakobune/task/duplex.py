@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from hakobune.shim.io.outbox import Outbox
-from hakobune.shim.loop import GONE, IN, OUT, Loop
+from hakobune.task.outbox import Outbox
+from hakobune.task.loop import GONE, IN, OUT, Loop
 
 CHUNK = 64 * 1024
 
@@ -49,6 +49,10 @@ class Duplex:
         self._asked = False
         self.out = Outbox(fd, spill=spill, ask=self._ask, on_gone=self._lost, on_room=on_room)
         self._watch()
+
+    def on_gone(self, action: Callable[[], None]) -> None:
+        """Replace what happens when the other side goes."""
+        self._on_gone = action
 
     def write(self, data: bytes) -> None:
         """Send, or keep for later; silent once the other side is gone."""

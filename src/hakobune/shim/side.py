@@ -1,0 +1,212 @@
+"""The side socket's server: engines hand clients' connections in (codec: wire.side).
+
+The presence of an engine's connection is a fact the shim acts on: while one is there, clients learn
+of an end only after the engine has recorded it; when it goes, the shim answers by itself. Waits for a
+container's *removal* are kept for the engine that will do the removing (RECLAIM), and answered here
+only when no engine came for a while. Imports: socket, os, task.*, wire.side.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Callable
+
+from hakobune.errors import HakoError, InvalidArgument, NotFound
+from hakobune.task.duplex import Duplex
+from hakobune.task.lifecycle import Life
+from hakobune.task.loop import GONE, IN, Loop, complain
+from hakobune.task.process import Member
+from hakobune.task.service import Service
+from hakobune.wire import side
+
+REMOVAL_GRACE_SECONDS = 10.0
+
+
+class Wait:
+    """One handed-over `wait`: its connection and what it waits for."""
+
+    __slots__ = ("condition", "duplex")
+
+    def __init__(self, condition: str, duplex: Duplex) -> None:
+        self.condition = condition
+        self.duplex = duplex
+
+    def answer(self, life: Life) -> None:
+        """The body, as the one chunk of a chunked response, and its end."""
+        body = b'{"StatusCode":%d}\n' % life.exit_status
+        self.duplex.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+        self.duplex.close_after()
+
+
+class SideServer:
+    """Listens at one path for engines of our own user."""
+
+    def __init__(self, loop: Loop, service: Service, follow: Callable[[int, list[bytes]], None]) -> None:
+        self._loop = loop
+        self._service = service
+        self._follow = follow
+        self._listener: socket.socket | None = None
+        self._path = ""
+        self._engines: list[socket.socket] = []
+        self._waits: list[Wait] = []
+        self._verbs: dict[int, Callable[[socket.socket, list[bytes], int], None]] = {
+            side.ATTACH: self._attach,
+            side.WAIT: self._wait,
+            side.LOGS: self._logs,
+            side.RELEASE: self._release,
+            side.RECLAIM: self._reclaim,
+        }
+
+    @property
+    def engine_present(self) -> bool:
+        """Whether an engine is connected."""
+        return bool(self._engines)
+
+    def listen(self, path: str) -> None:
+        """Bind (0600) and accept. Raises OSError."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        if os.path.lexists(path):
+            os.unlink(path)
+        before = os.umask(0o177)
+        try:
+            listener.bind(path)
+        finally:
+            os.umask(before)
+        listener.listen(8)
+        self._listener, self._path = listener, path
+        self._loop.watch(listener.fileno(), IN, lambda _events: self._accept(listener))
+
+    def _accept(self, listener: socket.socket) -> None:
+        engine, _address = listener.accept()
+        credentials = engine.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        _pid, uid, _gid = struct.unpack("iII", credentials)
+        if uid != os.geteuid():
+            engine.close()
+            return
+        engine.setblocking(False)
+        self._engines.append(engine)
+        self._loop.watch(engine.fileno(), IN, lambda events: self._packet(engine, events))
+
+    def _packet(self, engine: socket.socket, events: int) -> None:
+        packet, rights = b"", []
+        try:
+            packet, rights, _flags, _from = socket.recv_fds(engine, side.MAX_PACKET, 4, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            if not events & GONE:
+                return
+        except OSError:
+            pass
+        if not packet:
+            self._lose(engine)
+            return
+        for extra in rights[1:]:
+            os.close(extra)
+        self._serve(engine, packet, rights[0] if rights else -1)
+
+    def _lose(self, engine: socket.socket) -> None:
+        self._loop.unwatch(engine.fileno())
+        self._engines.remove(engine)
+        engine.close()
+        if not self._engines:
+            self._service.engine_gone()
+
+    def _serve(self, engine: socket.socket, packet: bytes, fd: int) -> None:
+        seq = 0
+        try:
+            kind, seq, fields = side.unpack(packet)
+            verb = self._verbs.get(kind)
+            if verb is None:
+                raise InvalidArgument(f"side message {kind} is unknown")
+            verb(engine, fields, fd)
+            answer = side.pack(side.OK, seq)
+        except (HakoError, ValueError, IndexError) as err:
+            if fd >= 0:
+                os.close(fd)
+            answer = side.pack(side.ERROR, seq, str(err).encode())
+        try:
+            engine.send(answer)
+        except OSError as err:
+            complain("answer the engine", err)
+
+    # --- verbs ---
+
+    def _attach(self, _engine: socket.socket, fields: list[bytes], fd: int) -> None:
+        exec_id, flags, head, early, keys = fields
+        _need(fd)
+        member = self._service.member(exec_id.decode())
+        if member.stdio is None or member.released:
+            raise NotFound(f"the {member.life.kind} has ended")
+        member.stdio.attach(fd, flags=int(flags), head=head, early=early, detach_keys=keys)
+
+    def _wait(self, _engine: socket.socket, fields: list[bytes], fd: int) -> None:
+        condition, head = fields
+        _need(fd)
+        init = self._service.member()
+        duplex = Duplex(self._loop, fd, on_data=lambda _data: None, on_end=lambda: None)
+        wait = Wait(condition.decode(), duplex)
+        duplex.on_gone(lambda: self._forget(wait))
+        duplex.write(head)
+        self._waits.append(wait)
+        if init.released:
+            self.answer(init)
+
+    def _forget(self, wait: Wait) -> None:
+        if wait in self._waits:
+            self._waits.remove(wait)
+
+    def _logs(self, _engine: socket.socket, fields: list[bytes], fd: int) -> None:
+        _need(fd)
+        self._follow(fd, fields)
+
+    def _release(self, _engine: socket.socket, fields: list[bytes], _fd: int) -> None:
+        self._service.release(self._service.member(fields[0].decode()))
+
+    def _reclaim(self, engine: socket.socket, _fields: list[bytes], _fd: int) -> None:
+        for wait in [wait for wait in self._waits if wait.condition == "removed"]:
+            self._waits.remove(wait)
+            fd = wait.duplex.release()
+            try:
+                socket.send_fds(engine, [side.pack(side.RETURN, 0)], [fd])
+            finally:
+                os.close(fd)
+
+    # --- called by the service ---
+
+    def answer(self, member: Member) -> None:
+        """The end of init may be told to those who wait for it."""
+        if member.exec_id:
+            return
+        for wait in list(self._waits):
+            if wait.condition != "removed":
+                self._waits.remove(wait)
+                wait.answer(member.life)
+        if any(wait.condition == "removed" for wait in self._waits) and not self._engines:
+            self._loop.later(REMOVAL_GRACE_SECONDS, lambda: self._answer_rest(member))
+
+    def _answer_rest(self, member: Member) -> None:
+        if self._engines:
+            return  # one came back: the removal is in its hands
+        waits, self._waits = self._waits, []
+        for wait in waits:
+            wait.answer(member.life)
+
+    def close(self) -> None:
+        """Stop listening and remove the path; what is being sent goes on."""
+        if self._listener is not None:
+            self._loop.unwatch(self._listener.fileno())
+            self._listener.close()
+            self._listener = None
+            if os.path.lexists(self._path):
+                os.unlink(self._path)
+
+    @property
+    def idle(self) -> bool:
+        """No client waits for anything any more."""
+        return not self._waits
+
+
+def _need(fd: int) -> None:
+    if fd < 0:
+        raise InvalidArgument("a connection has to travel with this message")

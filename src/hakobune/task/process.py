@@ -1,0 +1,59 @@
+"""One process of the task with everything the shim holds for it: life, streams, channel, waiters.
+
+Imports: socket, lifecycle, stdio.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hakobune.errors import HakoError
+from hakobune.task.lifecycle import Life
+from hakobune.task.loop import Timer
+from hakobune.task.stdio import Stdio
+
+
+@dataclass(slots=True)
+class Spec:
+    """What a Create or an Exec asked for. `process` is an exec's raw Process JSON, empty for init."""
+
+    exec_id: str
+    terminal: bool
+    stdin: str
+    stdout: str
+    stderr: str
+    process: bytes = b""
+
+
+@dataclass(slots=True)
+class Reply:
+    """The two ways to answer a request, each used once."""
+
+    done: Callable[..., None]
+    failed: Callable[[HakoError], None]
+
+
+@dataclass(slots=True)
+class Member:
+    """A process of the task. `exec_id` is empty for init."""
+
+    spec: Spec
+    life: Life
+    stdio: Stdio | None = None
+    channel: socket.socket | None = None
+    pidfd: int = -1
+    worker: int = 0
+    pending: Reply | None = None  # the Create, or Start, that is under way
+    failure: HakoError | None = None
+    waiters: list[Callable[[Life], None]] = field(default_factory=list)
+    ready: bool = False  # it has said READY: from here on its end is an exit, not a failure to create
+    told: bool = False  # its exit was published
+    released: bool = False  # its clients have their answer
+    deadline: Timer | None = None
+
+    @property
+    def exec_id(self) -> str:
+        """Empty for the init process."""
+        return self.spec.exec_id

@@ -1,0 +1,547 @@
+"""The task service: one container's init and execs, from Create to Delete.
+
+Speaks plain values; `shim/rpc.py` translates from and to ttrpc, `shim/side.py` hands in clients'
+connections. It never blocks: what takes time is done by a worker and comes back over its channel.
+
+The order at the end of a process is the promise of the whole engine:
+  1. reaped, and for init everything else in the container killed;
+  2. the exit status is on disk (init);
+  3. its output is read to the end, and every exec's exit is told before init's;
+  4. the exit is published and the RPC waiters are answered;
+  5. when the engine says that it knows (RELEASE), or there is none, clients' connections are answered.
+Imports: os, time, oci, cgroups, task.*.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from hakobune.cgroups.cgroup import Cgroup
+from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError, Internal, NotFound
+from hakobune.linux import syscalls as sys
+from hakobune.oci.init import messages, parent
+from hakobune.oci.init.child import Streams, socket_gate
+from hakobune.spec.mount import Mount
+from hakobune.task import worker
+from hakobune.task.lifecycle import Event, Life, exit_status
+from hakobune.task.loop import IN, Loop, complain
+from hakobune.task.process import Member, Reply, Spec
+from hakobune.task.stdio import Log, Stdio, open_log
+
+DRAIN_SECONDS = 2.0  # how long output may still come from a pipe whose processes are all dead
+RELEASE_SECONDS = 5.0  # how long an engine may take to record an exit before clients are answered anyway
+
+SIGKILL = 9
+SIDE_ANNOTATION = "io.hakobune.side"  # where the shim is to listen for an engine
+
+
+class Observer(Protocol):
+    """Who is told. `event` publishes; `exited` says that clients of a process may be answered."""
+
+    def event(self, topic: str, member: Member) -> None: ...
+    def engine_present(self) -> bool: ...
+    def answer(self, member: Member) -> None: ...
+
+
+class Service:
+    """Owns the processes of one container. All methods run in the loop's thread."""
+
+    def __init__(self, loop: Loop, container_id: str, bundle: str, observer: Observer) -> None:
+        self.id = container_id
+        self.bundle = bundle
+        self.rootfs: Sequence[Mount] = ()
+        self.side_path = ""
+        self.cgroup: Cgroup | None = None
+        self._loop = loop
+        self._observer = observer
+        self._members: dict[str, Member] = {}
+        self._by_pid: dict[int, Member] = {}
+        self._workers: dict[int, Callable[[int], None]] = {}
+        self._early: dict[int, tuple[int, int]] = {}  # exits of pids that no worker has told yet
+        self.on_side_path: Callable[[str], None] = lambda _path: None
+        loop.on_child = self.reap
+
+    # --- looking up ---
+
+    def member(self, exec_id: str = "") -> Member:
+        """The init ("") or an exec. Raises NotFound."""
+        found = self._members.get(exec_id)
+        if found is None:
+            what = f"exec {exec_id!r}" if exec_id else "task"
+            raise NotFound(f"{what} of container {self.id!r} not found")
+        return found
+
+    @property
+    def init(self) -> Member | None:
+        """The init process, once it was asked for."""
+        return self._members.get("")
+
+    def pids(self) -> list[int]:
+        """All processes in the container's cgroup."""
+        return self.cgroup.pids() if self.cgroup is not None else []
+
+    # --- create and exec ---
+
+    def create(self, spec: Spec, rootfs: Sequence[Mount], reply: Reply) -> None:
+        """Make the init process; answered with its pid when it waits for Start."""
+        if "" in self._members:
+            raise AlreadyExists(f"task {self.id!r} already exists")
+        self.rootfs = rootfs
+        member = self._add(spec, "container", reply)
+
+        def work(near: socket.socket, streams: Streams | None) -> None:
+            request = parent.Request(self.bundle, rootfs, streams, near, socket_gate(near))
+            pid, cgroup, config = parent.create(request, self.id)
+            messages.say_pid(near, pid, f"{cgroup.path}\n{config.annotations.get(SIDE_ANNOTATION, '')}")
+
+        self._launch(member, work, open_log(spec.stdout))
+
+    def exec(self, spec: Spec) -> None:
+        """Remember an exec; its process is made by `start`. Raises AlreadyExists, FailedPrecondition."""
+        if spec.exec_id in self._members:
+            raise AlreadyExists(f"exec {spec.exec_id!r} already exists")
+        init = self.member()
+        if init.life.state not in ("running", "created"):
+            raise FailedPrecondition(f"container {self.id!r} is {init.life.state}, not running")
+        self._add(spec, "exec process", None)
+        self._observer.event("/tasks/exec-added", self._members[spec.exec_id])
+
+    def _add(self, spec: Spec, kind: str, reply: Reply | None) -> Member:
+        member = Member(spec, Life(kind))
+        member.pending = reply
+        self._members[spec.exec_id] = member
+        member.stdio = Stdio(
+            self._loop,
+            terminal=spec.terminal,
+            stdin=spec.stdin,
+            stdout=spec.stdout,
+            stderr=spec.stderr,
+            spill=self.bundle,
+            on_drained=lambda: self._settle(member),
+        )
+        return member
+
+    def _launch(self, member: Member, work: Callable[[socket.socket, Streams | None], None],
+                log: Log | None = None) -> None:  # fmt: skip
+        """Fork the worker and listen to what it and the new process say."""
+        stdio = member.stdio
+        assert stdio is not None
+        try:
+            streams = stdio.make(log)
+            member.worker, channel = worker.start(lambda near: work(near, streams))
+        except OSError as err:
+            member.failure = Internal(f"cannot prepare {member.life.kind}: {messages.describe(err)}")
+            self._refuse(member)
+            return
+        stdio.made()
+        member.channel = channel
+        self._workers[member.worker] = lambda _status: None
+        self._loop.watch(channel.fileno(), IN, lambda _events: self._heard(member))
+
+    # --- what the worker and the new process say ---
+
+    def _heard(self, member: Member) -> None:
+        """Take one message, if there is one."""
+        channel = member.channel
+        if channel is None:
+            return
+        try:
+            packet, rights = _receive(channel)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet, rights = b"", []
+        kind = packet[:1]
+        if kind == messages.PID:
+            self._learn_pid(member, packet)
+        elif kind == messages.READY:
+            self._ready(member, packet, rights)
+        else:
+            member.failure = messages.failure(packet) if packet else None
+            self._channel_done(member)
+
+    def _hear_out(self, member: Member) -> None:
+        """What a dead process said is still in its channel."""
+        poll = select.poll()
+        while member.channel is not None:
+            poll.register(member.channel, select.POLLIN)
+            if not poll.poll(0):
+                return  # its worker still holds the channel; the end comes through the loop
+            self._heard(member)
+
+    def _learn_pid(self, member: Member, packet: bytes) -> None:
+        number, _, rest = packet[1:].decode().partition("\n")
+        pid = int(number)
+        member.life.pid = pid
+        self._by_pid[pid] = member
+        try:
+            member.pidfd = sys.pidfd_open(pid)
+        except OSError:
+            pass  # it has ended already; its exit is in _early
+        if not member.exec_id:
+            path, _, side = rest.partition("\n")
+            self.cgroup = Cgroup.find(path)
+            self._write("init.pid", f"{pid}")
+            self._write("cgroup", path)
+            if side:
+                self.side_path = side
+                self.on_side_path(side)
+        early = self._early.pop(pid, None)
+        if early is not None:
+            self._exited(member, *early)
+
+    def _ready(self, member: Member, packet: bytes, rights: list[int]) -> None:
+        """The process waits for START: a Create is answered, an exec's Start goes on."""
+        for warning in packet[1:].decode("utf-8", "replace").split("\n"):
+            if warning:
+                complain("warning", UserWarning(warning))
+        if rights and member.stdio is not None:
+            member.stdio.console(rights[0])
+        member.ready = True
+        if member.life.allows(Event.MADE):
+            member.life.feed(Event.MADE)
+        if member.exec_id:
+            self._send_start(member)
+            return
+        reply, member.pending = member.pending, None
+        self._observer.event("/tasks/create", member)
+        if reply is not None:
+            reply.done(member.life.pid)
+
+    def _channel_done(self, member: Member) -> None:
+        """The end of the channel: exec(2) succeeded, or the process failed before it."""
+        if member.channel is not None:
+            self._loop.unwatch(member.channel.fileno())
+            member.channel.close()
+            member.channel = None
+        if not member.ready and member.failure is None:
+            member.failure = Internal(f"the {member.life.kind} ended before it was ready")
+        if member.failure is None:
+            if member.pending is not None:
+                self._started(member)
+        elif member.life.pid and not member.life.dead:
+            # Refused when it is reaped, so that nothing is left by then.
+            with contextlib.suppress(NotFound):
+                self._signal(member, SIGKILL)
+        else:
+            self._refuse(member)
+
+    def _refuse(self, member: Member) -> None:
+        """A Create or Start has failed: forget what never was ready, then answer."""
+        reply, member.pending = member.pending, None
+        if not member.ready:
+            self._forget(member)
+        if reply is not None and member.failure is not None:
+            reply.failed(member.failure)
+        if member.ready:
+            self._settle(member)
+
+    def _forget(self, member: Member) -> None:
+        self._members.pop(member.exec_id, None)
+        if member.stdio is not None:
+            member.stdio.close()
+        if not member.exec_id and self.cgroup is not None:
+            self._drop_cgroup()
+
+    # --- start ---
+
+    def start(self, exec_id: str, reply: Reply) -> None:
+        """Let init, or make an exec, run; answered with the pid after a successful exec(2)."""
+        member = self.member(exec_id)
+        if member.pending is not None:
+            raise FailedPrecondition(f"the {member.life.kind} is being started already")
+        if exec_id:
+            self._start_exec(member, reply)
+            return
+        if member.life.state != "created" or member.channel is None:
+            raise FailedPrecondition(f"cannot start a {member.life.state} container")
+        member.pending = reply
+        self._send_start(member)
+
+    def _start_exec(self, member: Member, reply: Reply) -> None:
+        init = self.member()
+        if member.life.state != "creating":
+            raise FailedPrecondition(f"cannot start a {member.life.state} exec process")
+        if init.life.state != "running":
+            raise FailedPrecondition(f"container {self.id!r} is {init.life.state}, not running")
+        member.pending = reply
+
+        def work(near: socket.socket, streams: Streams | None) -> None:
+            request = parent.ExecRequest(
+                self.bundle, member.spec.process, init.life.pid, streams, near, socket_gate(near)
+            )
+            pid = parent.exec_process(request, self.id)
+            messages.say_pid(near, pid, "")
+
+        self._launch(member, work)
+
+    def _send_start(self, member: Member) -> None:
+        assert member.channel is not None
+        try:
+            member.channel.send(messages.START)
+        except OSError:
+            pass  # it has died; the end of the channel tells
+
+    def _started(self, member: Member) -> None:
+        if member.life.allows(Event.STARTED):
+            member.life.feed(Event.STARTED)
+        reply, member.pending = member.pending, None
+        self._observer.event("/tasks/exec-started" if member.exec_id else "/tasks/start", member)
+        if reply is not None:
+            reply.done(member.life.pid)
+        self._settle(member)
+
+    # --- the end of processes ---
+
+    def reap(self) -> None:
+        """Collect every child that has ended: workers, init, execs, and orphans that came to us."""
+        now = time.time_ns()
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            done = self._workers.pop(pid, None)
+            if done is not None:
+                done(status)
+            elif (member := self._by_pid.pop(pid, None)) is not None:
+                self._exited(member, status, now)
+            elif self._workers or any(m.worker and not m.life.pid for m in self._members.values()):
+                self._early[pid] = (status, now)
+
+    def run_worker(self, work: Callable[[socket.socket], None], done: Callable[[int], None]) -> socket.socket:
+        """A worker of another room of the shim; `done(wait status)` when it has ended."""
+        pid, channel = worker.start(work)
+        self._workers[pid] = done
+        return channel
+
+    def _exited(self, member: Member, wait_status: int, at: int) -> None:
+        member.life.exited(exit_status(wait_status), at)
+        self._hear_out(member)
+        if not member.ready:
+            if member.channel is None and self._members.get(member.exec_id) is member:
+                self._refuse(member)
+            return
+        if member.failure is not None and member.pending is not None:
+            self._refuse(member)
+        if not member.exec_id:
+            self._init_exited(member)
+        if member.deadline is None:
+            member.deadline = self._loop.later(DRAIN_SECONDS, lambda: self._too_late(member))
+        self._settle(member)
+
+    def _init_exited(self, member: Member) -> None:
+        """Init's end is the container's: nothing in its cgroup survives, whatever namespaces it shared."""
+        assert self.cgroup is not None
+        try:
+            if self.cgroup.oom_kills():
+                self._observer.event("/tasks/oom", member)
+            self.cgroup.kill()
+        except (OSError, HakoError) as err:
+            complain("kill what is left", err)
+        self._write("exit_status", f"{member.life.exit_status} {member.life.exited_at}")
+
+    def _too_late(self, member: Member) -> None:
+        """Somebody outside the container holds its pipes: the exit is not kept back for that."""
+        if member.stdio is not None:
+            member.stdio.give_up()
+        self._settle(member, force=True)
+
+    def _settle(self, member: Member, *, force: bool = False) -> None:
+        """Tell the exit once everything that comes before it has happened."""
+        if member.told or not member.life.dead or member.pending is not None:
+            return
+        if member.stdio is not None and not member.stdio.drained:
+            return
+        if not member.exec_id and not force and any(
+            other.exec_id and other.life.pid and not other.told for other in self._members.values()
+        ):
+            return
+        member.told = True
+        if member.deadline is not None:
+            member.deadline.cancel()
+        self._tell(member)
+        init = self.init
+        if member.exec_id and init is not None:
+            self._settle(init)
+
+    def _tell(self, member: Member) -> None:
+        self._observer.event("/tasks/exit", member)
+        waiters, member.waiters = member.waiters, []
+        for waiter in waiters:
+            waiter(member.life)
+        if self._observer.engine_present():
+            member.deadline = self._loop.later(RELEASE_SECONDS, lambda: self.release(member))
+        else:
+            self.release(member)
+
+    def release(self, member: Member) -> None:
+        """Answer the clients of a process whose exit is known above. Idempotent."""
+        if member.released or not member.told:
+            return
+        member.released = True
+        if member.deadline is not None:
+            member.deadline.cancel()
+        if member.stdio is not None:
+            member.stdio.answer()
+        self._observer.answer(member)
+
+    def engine_gone(self) -> None:
+        """Nobody is left who could release: do it ourselves."""
+        for member in list(self._members.values()):
+            self.release(member)
+
+    # --- the other verbs ---
+
+    def wait(self, exec_id: str, waiter: Callable[[Life], None]) -> None:
+        """Call `waiter` at the exit, or now when it has been told."""
+        member = self.member(exec_id)
+        if member.told:
+            waiter(member.life)
+        else:
+            member.waiters.append(waiter)
+
+    def kill(self, exec_id: str, signal: int, *, everyone: bool) -> None:
+        """Send a signal. Raises NotFound when the process has ended or was never made."""
+        member = self.member(exec_id)
+        if member.life.dead or member.pidfd < 0:
+            raise NotFound("process already finished" if member.life.dead else "process is not running")
+        if everyone and self.cgroup is not None:
+            self._kill_everyone(signal)
+            return
+        self._signal(member, signal)
+        if signal == SIGKILL and member.life.state == "paused":
+            self._thaw()
+
+    def _signal(self, member: Member, signal: int) -> None:
+        try:
+            sys.pidfd_send_signal(member.pidfd, signal)
+        except ProcessLookupError as err:
+            raise NotFound("process already finished") from err
+        except OSError as err:
+            raise FailedPrecondition(f"signal {signal}: {messages.describe(err)}") from err
+
+    def _kill_everyone(self, signal: int) -> None:
+        assert self.cgroup is not None
+        if signal == SIGKILL:
+            self.cgroup.kill()
+            return
+        for pid in self.cgroup.pids():
+            try:
+                os.kill(pid, signal)
+            except ProcessLookupError:
+                continue
+
+    def pause(self) -> None:
+        """Freeze the cgroup. Raises FailedPrecondition."""
+        member = self.member()
+        if member.life.state != "running" or self.cgroup is None:
+            raise FailedPrecondition(f"cannot pause a {member.life.state} container")
+        self.cgroup.freeze()
+        member.life.feed(Event.PAUSED)
+        self._observer.event("/tasks/paused", member)
+
+    def resume(self) -> None:
+        """Thaw it again. Raises FailedPrecondition."""
+        member = self.member()
+        if member.life.state != "paused":
+            raise FailedPrecondition(f"cannot resume a {member.life.state} container")
+        self._thaw()
+        member.life.feed(Event.RESUMED)
+        self._observer.event("/tasks/resumed", member)
+
+    def _thaw(self) -> None:
+        if self.cgroup is not None:
+            self.cgroup.thaw()
+
+    def resize(self, exec_id: str, rows: int, columns: int) -> None:
+        """A new window size. Raises NotFound."""
+        stdio = self.member(exec_id).stdio
+        if stdio is not None:
+            try:
+                stdio.resize(rows, columns)
+            except OSError as err:
+                raise FailedPrecondition(f"resize: {messages.describe(err)}") from err
+
+    def close_stdin(self, exec_id: str) -> None:
+        """No more input. Raises NotFound."""
+        stdio = self.member(exec_id).stdio
+        if stdio is not None:
+            stdio.close_stdin()
+
+    def update(self, resources: bytes, reply: Reply) -> None:
+        """New limits, OCI linux.resources as JSON: parsed and written by a worker."""
+        cgroup = self.cgroup
+        if cgroup is None:
+            raise NotFound(f"task {self.id!r} has no process")
+
+        def work(near: socket.socket) -> None:
+            cgroup.update(json.loads(resources))
+            near.send(messages.READY)
+
+        channel = self.run_worker(work, lambda _status: self._updated(channel, reply))
+
+    def _updated(self, channel: socket.socket, reply: Reply) -> None:
+        try:
+            packet = channel.recv(messages.MAX_MESSAGE)
+        except OSError:
+            packet = b""
+        channel.close()
+        if packet[:1] == messages.READY:
+            reply.done()
+        else:
+            reply.failed(messages.failure(packet) if packet else Internal("the update's worker died"))
+
+    def delete(self, exec_id: str) -> Life:
+        """Forget a stopped process, and with init its cgroup. Raises NotFound, FailedPrecondition."""
+        member = self.member(exec_id)
+        if not member.life.allows(Event.DELETED) or (member.life.pid and not member.life.dead):
+            raise FailedPrecondition(f"cannot delete a {member.life.state} {member.life.kind}")
+        member.told = True
+        self.release(member)
+        if not exec_id and self.cgroup is not None:
+            self._drop_cgroup()
+        member.life.feed(Event.DELETED)
+        del self._members[exec_id]
+        if member.pidfd >= 0:
+            os.close(member.pidfd)
+            member.pidfd = -1
+        if member.stdio is not None:
+            member.stdio.close()
+        self._observer.event("/tasks/delete", member)
+        return member.life
+
+    def _drop_cgroup(self) -> None:
+        assert self.cgroup is not None
+        try:
+            self.cgroup.kill()
+            self.cgroup.delete(remove_empty_parents=True)
+        except (OSError, HakoError) as err:
+            complain(f"remove cgroup {self.cgroup.path}", err)
+
+    def _write(self, name: str, text: str) -> None:
+        """A file of the bundle, whole or not at all. A full or read-only disk is told, not fatal."""
+        path = f"{self.bundle}/{name}"
+        try:
+            fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, text.encode())
+            finally:
+                os.close(fd)
+            os.rename(path + ".new", path)
+        except OSError as err:
+            complain(f"write {path}", err)
+
+
+def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
+    packet, rights, _flags, _address = socket.recv_fds(channel, messages.MAX_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
+    return packet, rights

@@ -336,7 +336,7 @@ class Cgroup:
     # counters -------------------------------------------------------------------------------------
 
     def stats(self) -> dict[str, Any]:
-        """Counters of now: `pids`, `cpu` (ns), `memory` (bytes), `blkio`; what is missing reads as 0 or {}."""
+        """Counters of now: `pids`, `cpu` (ns), `memory` (bytes), `blkio`; what is missing reads as 0."""
         pids = self._home("pids") or self.unified
         return {
             "version": 1 if self.v1 else 2,

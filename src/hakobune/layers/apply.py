@@ -364,9 +364,7 @@ class Unpacker:
         self._forget_parent()
         for path, mtime in sorted(self._times.items(), reverse=True):
             try:
-                fd = syscalls.openat2(
-                    self._root, path or ".", _DIRECTORY | os.O_NOFOLLOW, resolve=_IN_ROOT
-                )
+                fd = syscalls.openat2(self._root, path or ".", _DIRECTORY | os.O_NOFOLLOW, resolve=_IN_ROOT)
             except OSError as err:
                 if err.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                     continue

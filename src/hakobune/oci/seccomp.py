@@ -183,6 +183,7 @@ def _test(condition: Condition) -> list[Instruction]:
 
 def _resolve(code: list[Instruction], target: int, at: int, *, of: int) -> list[Instruction]:
     """Replace the placeholder `of` by the distance from each instruction to index `target`."""
+
     def jump(value: int, place: int) -> int:
         return target - place - 1 if value == of else value
 

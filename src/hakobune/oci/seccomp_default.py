@@ -169,9 +169,7 @@ def document() -> dict[str, Any]:
 _document: dict[str, Any] | None = None
 
 
-def profile(
-    caps: Iterable[str], machine: str = "", kernel: tuple[int, int] | None = None
-) -> dict[str, Any]:
+def profile(caps: Iterable[str], machine: str = "", kernel: tuple[int, int] | None = None) -> dict[str, Any]:
     """OCI `linux.seccomp` for a container with this bounding set (`CAP_…`), on `machine` and `kernel`.
 
     Defaults are this host's. The same arguments always give an equal value (the cache relies on it).

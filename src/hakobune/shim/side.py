@@ -144,9 +144,11 @@ class SideServer:
         condition, head = fields
         _need(fd)
         init = self._service.member()
-        duplex = Duplex(self._loop, fd, on_data=lambda _data: None, on_end=lambda: None)
+        duplex = Duplex(
+            self._loop, fd, on_data=lambda _data: None, on_end=lambda: self._hang_up(wait),
+            on_gone=lambda: self._forget(wait),
+        )  # fmt: skip
         wait = Wait(condition.decode(), duplex)
-        duplex.on_gone(lambda: self._forget(wait))
         duplex.write(head)
         self._waits.append(wait)
         if init.released:
@@ -155,6 +157,10 @@ class SideServer:
     def _forget(self, wait: Wait) -> None:
         if wait in self._waits:
             self._waits.remove(wait)
+
+    def _hang_up(self, wait: Wait) -> None:
+        self._forget(wait)
+        wait.duplex.close()
 
     def _logs(self, _engine: socket.socket, fields: list[bytes], fd: int) -> None:
         _need(fd)

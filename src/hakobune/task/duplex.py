@@ -50,10 +50,6 @@ class Duplex:
         self.out = Outbox(fd, spill=spill, ask=self._ask, on_gone=self._lost, on_room=on_room)
         self._watch()
 
-    def on_gone(self, action: Callable[[], None]) -> None:
-        """Replace what happens when the other side goes."""
-        self._on_gone = action
-
     def write(self, data: bytes) -> None:
         """Send, or keep for later; silent once the other side is gone."""
         if not self.closed:

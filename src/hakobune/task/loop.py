@@ -7,6 +7,7 @@ outlive them. Imports: select, signal, os, time, heapq.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import select
@@ -52,7 +53,7 @@ class Loop:
         self._catch_signals()
 
     def _catch_signals(self) -> None:
-        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        reading, writing = self._pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         # The Python-level handler does nothing; the C one writes the signal's number to the pipe.
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: None)
@@ -76,7 +77,7 @@ class Loop:
 
     def unwatch(self, fd: int) -> None:
         """Forget `fd`; silent when it is not watched. To be called before close(2)."""
-        if self._watchers.pop(fd, None) is not None:
+        if self._watchers.pop(fd, None) is not None and not self._epoll.closed:
             self._epoll.unregister(fd)
 
     def later(self, seconds: float, action: Callable[[], None]) -> Timer:
@@ -84,6 +85,15 @@ class Loop:
         timer = Timer(time.monotonic() + seconds, action)
         heapq.heappush(self._timers, timer)
         return timer
+
+    def abandon(self) -> None:
+        """In a fork: this loop is the parent's. Its `run` returns, nothing of the parent's is touched."""
+        self._running = False
+        self._watchers.clear()
+        self._timers.clear()
+        self._epoll.close()
+        for fd in self._pipe:
+            os.close(fd)
 
     def stop(self) -> None:
         """`run` returns after the present round."""
@@ -96,14 +106,16 @@ class Loop:
                 watcher = self._watchers.get(fd)
                 if watcher is not None:
                     self._call(fd, watcher, events)
-            self._fire()
+            if self._running:
+                self._fire()
 
     def _call(self, fd: int, watcher: Watcher, events: int) -> None:
         try:
             watcher(events)
         except Exception as err:
             complain(f"watcher of descriptor {fd}", err)
-            self.unwatch(fd)
+            with contextlib.suppress(OSError, ValueError):
+                self.unwatch(fd)
 
     def _pause(self) -> float:
         while self._timers and self._timers[0].action is None:

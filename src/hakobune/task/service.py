@@ -39,6 +39,7 @@ DRAIN_SECONDS = 2.0  # how long output may still come from a pipe whose processe
 RELEASE_SECONDS = 5.0  # how long an engine may take to record an exit before clients are answered anyway
 
 SIGKILL = 9
+STATS_TYPE = "hakobune.io/cgroup-stats+json"
 SIDE_ANNOTATION = "io.hakobune.side"  # where the shim is to listen for an engine
 
 
@@ -500,6 +501,20 @@ class Service:
             reply.done()
         else:
             reply.failed(messages.failure(packet) if packet else Internal("the update's worker died"))
+
+    def stats(self, reply: Reply) -> None:
+        """The cgroup's counters as (type, JSON)."""
+        if self.cgroup is None:
+            raise NotFound(f"task {self.id!r} has no process")
+        reply.done(STATS_TYPE, json.dumps(self.cgroup.stats()).encode())
+
+    def when_drained(self, action: Callable[[], None]) -> None:
+        """Call `action` when init's output is complete, or now."""
+        stdio = self.member().stdio
+        if stdio is None or stdio.drained:
+            action()
+        else:
+            stdio.followers.append(action)
 
     def delete(self, exec_id: str) -> Life:
         """Forget a stopped process, and with init its cgroup. Raises NotFound, FailedPrecondition."""

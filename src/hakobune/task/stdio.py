@@ -77,6 +77,7 @@ class Stdio:
         self._source: Duplex | None = None  # a FIFO which feeds the input
         self._childs: list[int] = []
         self.drained = False
+        self.followers: list[Callable[[], None]] = []  # who reads the log while it grows
 
     # --- before the process ---
 
@@ -183,6 +184,8 @@ class Stdio:
             fifo.close_after()
         if self._log is not None:
             self._log.close()
+        for action in self.followers:
+            action()
         self._on_drained()
 
     def give_up(self) -> None:

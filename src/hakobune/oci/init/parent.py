@@ -35,13 +35,8 @@ _CLONE_FLAGS = {
     "network": sys.CLONE_NEWNET,
 }
 _JOIN_FLAGS = _CLONE_FLAGS | {"cgroup": sys.CLONE_NEWCGROUP}
-# Entered after the cgroups (child.py); the others here are for a later issue, and refused by name.
-_LATER = ("cgroup",)
-_SECCOMP_FLAGS = {
-    "SECCOMP_FILTER_FLAG_LOG": sys.SECCOMP_FILTER_FLAG_LOG,
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": sys.SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-}
 MAX_CONFIG = 8 << 20  # bytes
+SECCOMP_CACHE = ""  # a directory for compiled filters; empty: only those in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +75,7 @@ def cgroup_path(config: Config, container_id: str) -> str:
 def _seccomp(config: Config) -> tuple[bytes | None, int]:
     if config.seccomp is None:
         return None, 0
-    flags = 0
-    for name in config.seccomp.get("flags") or ():
-        if name not in _SECCOMP_FLAGS:
-            raise Unimplemented(f"linux.seccomp.flags: {name!r} is not supported")
-        flags |= _SECCOMP_FLAGS[name]
-    return seccomp.compiled(config.seccomp), flags
+    return seccomp.cached(config.seccomp, directory=SECCOMP_CACHE), seccomp.flags(config.seccomp)
 
 
 def _check(config: Config) -> Process:

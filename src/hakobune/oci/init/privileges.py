@@ -24,6 +24,9 @@ _LIMITS |= {"RLIMIT_LOCKS": 10, "RLIMIT_SIGPENDING": 11, "RLIMIT_MSGQUEUE": 12, 
 _LIMITS |= {"RLIMIT_RTPRIO": 14, "RLIMIT_RTTIME": 15}
 
 
+_KNOWN = (1 << (capabilities.last_known() + 1)) - 1  # read here, in the host, before any container
+
+
 def set_oom_score(value: int, warnings: list[str]) -> None:
     """Write oom_score_adj. Lowering it needs CAP_SYS_RESOURCE in the initial user namespace."""
     try:
@@ -59,10 +62,14 @@ def _lower(value: int, ceiling: int) -> int:
 
 
 def _mask(names: Iterable[str]) -> int:
+    """The bits of those capabilities which the kernel knows. Raises InvalidArgument."""
     bits = 0
     for name in names:
-        bits |= 1 << capabilities.number(name)
-    return bits
+        number = capabilities.NUMBERS.get(name)
+        if number is None:
+            raise InvalidArgument(f"process.capabilities: {name!r} is not a capability")
+        bits |= 1 << number
+    return bits & _KNOWN
 
 
 def drop_bounding(process: Process) -> None:
@@ -97,7 +104,7 @@ def _set_capabilities(process: Process, warnings: list[str]) -> None:
     wanted = _mask(sets["permitted"])
     permitted = wanted & owned
     if wanted != permitted:
-        missing = ", ".join(capabilities.name(n) for n in range(64) if (wanted & ~permitted) >> n & 1)
+        missing = ", ".join(capabilities.names(wanted & ~permitted))
         warnings.append(f"capabilities {missing} are not the engine's own and cannot be given")
     effective = _mask(sets["effective"]) & permitted
     sys.capset(effective, permitted, _mask(sets["inheritable"]) & permitted)

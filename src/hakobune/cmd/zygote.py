@@ -1,0 +1,47 @@
+"""hako-zygote: `python -I -m hakobune.cmd.zygote --socket PATH`; started by hako-containerd.
+
+First it executes itself again through a read-only clone of the mount that holds its interpreter:
+what a container could reach by /proc/<pid>/exe of a process of ours cannot be written (the answer to
+CVE-2019-5736, once for each zygote instead of once for each container).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from hakobune.linux import syscalls
+from hakobune.shim import title, zygote
+
+_SEALED = "--sealed"
+_ROOM = " " * 160  # so that a shim's own title fits over our arguments
+
+
+def _seal() -> None:
+    """exec(2) the interpreter through a detached read-only mount; returns when the kernel has none."""
+    binary = os.path.realpath(sys.executable)
+    try:
+        tree = syscalls.open_tree(-100, os.path.dirname(binary))
+        syscalls.mount_setattr(tree, attr_set=syscalls.MOUNT_ATTR_RDONLY)
+        program = os.open(os.path.basename(binary), os.O_RDONLY, dir_fd=tree)
+    except OSError as err:
+        print(f"zygote: the interpreter is not sealed: {err}", file=sys.stderr)
+        return
+    os.close(tree)
+    os.set_inheritable(program, False)
+    arguments = [sys.executable, "-I", "-m", "hakobune.cmd.zygote", *sys.argv[1:], _SEALED, _ROOM]
+    os.execve(program, arguments, dict(os.environ))
+
+
+def main() -> None:
+    """Serve at the path after `--socket`."""
+    if "--socket" not in sys.argv[1:-1]:
+        sys.exit("usage: hako-zygote --socket PATH")
+    if _SEALED not in sys.argv:
+        _seal()
+    title.remember()
+    zygote.serve(sys.argv[sys.argv.index("--socket") + 1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Events to the manager: each is sent by ttrpc until it was taken, in order, over daemons' deaths.
+
+The manager's address is a path that may have nobody listening for a while. What waits is kept in
+memory, LIMIT events at most; the exit itself is on disk in any case. Imports: socket, wire, task.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import deque
+
+from hakobune.shim.rpc import any_value, timestamp, write_mount
+from hakobune.task.duplex import Duplex
+from hakobune.task.loop import Loop, complain
+from hakobune.task.process import Member
+from hakobune.task.service import Service
+from hakobune.wire import pb, ttrpc
+
+LIMIT = 2048
+RETRY_SECONDS = 0.5
+SERVICE = "containerd.services.events.ttrpc.v1.Events"
+
+
+class Publisher:
+    """Owns at most one connection to `address`."""
+
+    def __init__(self, loop: Loop, address: str, namespace: str) -> None:
+        self._loop = loop
+        self._address = address
+        self._namespace = namespace
+        self._waiting: deque[bytes] = deque(maxlen=LIMIT)
+        self._connection: Duplex | None = None
+        self._stream = 1
+        self._in_flight = False
+        self._retrying = False
+
+    @property
+    def idle(self) -> bool:
+        """Everything has been taken."""
+        return not self._waiting
+
+    def publish(self, topic: str, type_url: str, value: bytes) -> None:
+        """Queue one event and send what can be sent."""
+        envelope = b"".join(
+            (
+                pb.message(1, timestamp(time.time_ns())),
+                pb.field(2, self._namespace),
+                pb.field(3, topic),
+                pb.message(4, any_value(type_url, value)),
+            )
+        )
+        self._waiting.append(pb.message(1, envelope))
+        self._send()
+
+    def _send(self) -> None:
+        if self._in_flight or not self._waiting or not self._address:
+            return
+        if self._connection is None and not self._dial():
+            return
+        assert self._connection is not None
+        request = ttrpc.Request(SERVICE, "Forward", self._waiting[0], 10_000_000_000)
+        frame = ttrpc.Frame(self._stream, ttrpc.REQUEST, 0, ttrpc.pack_request(request))
+        self._stream += 2
+        self._in_flight = True
+        self._connection.write(ttrpc.pack(frame))
+
+    def _dial(self) -> bool:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        connection.setblocking(False)
+        try:
+            connection.connect(self._address)
+        except OSError:
+            connection.close()
+            self._retry()
+            return False
+        decoder = ttrpc.Decoder()
+        self._connection = Duplex(
+            self._loop,
+            connection.detach(),
+            on_data=lambda data: self._answered(decoder, data),
+            on_end=self._lost,
+            on_gone=self._lost,
+        )
+        return True
+
+    def _answered(self, decoder: ttrpc.Decoder, data: bytes) -> None:
+        for frame in decoder.feed(data):
+            response = ttrpc.unpack_response(frame.data)
+            if response.code:
+                complain("publish", RuntimeError(response.message))
+            self._in_flight = False
+            if self._waiting:
+                self._waiting.popleft()
+        self._send()
+
+    def _lost(self) -> None:
+        connection, self._connection = self._connection, None
+        self._in_flight = False
+        if connection is not None:
+            connection.close()
+        if self._waiting:
+            self._retry()
+
+    def _retry(self) -> None:
+        if not self._retrying:
+            self._retrying = True
+            self._loop.later(RETRY_SECONDS, self._again)
+
+    def _again(self) -> None:
+        self._retrying = False
+        self._send()
+
+
+def encode(topic: str, service: Service, member: Member) -> tuple[str, bytes]:
+    """(type, message) of a task event (api/events/task.proto); field numbers in the order of the calls."""
+    life, name = member.life, pb.field(1, service.id)
+    if topic == "/tasks/create":
+        spec = member.spec
+        io = pb.field(1, spec.stdin) + pb.field(2, spec.stdout) + pb.field(3, spec.stderr) + pb.field(4, spec.terminal)
+        mounts = b"".join(pb.message(3, write_mount(mount)) for mount in service.rootfs)
+        body = pb.field(2, service.bundle) + mounts + pb.message(4, io) + pb.field(6, life.pid)
+        return "containerd.events.TaskCreate", name + body
+    if topic == "/tasks/start":
+        return "containerd.events.TaskStart", name + pb.field(2, life.pid)
+    if topic == "/tasks/exit":
+        body = pb.field(2, member.exec_id or service.id) + pb.field(3, life.pid) + pb.field(4, life.exit_status)
+        return "containerd.events.TaskExit", name + body + pb.message(5, timestamp(life.exited_at))
+    if topic == "/tasks/delete":
+        body = pb.field(2, life.pid) + pb.field(3, life.exit_status) + pb.message(4, timestamp(life.exited_at))
+        return "containerd.events.TaskDelete", name + body + pb.field(5, member.exec_id)
+    if topic == "/tasks/exec-added":
+        return "containerd.events.TaskExecAdded", name + pb.field(2, member.exec_id)
+    if topic == "/tasks/exec-started":
+        return "containerd.events.TaskExecStarted", name + pb.field(2, member.exec_id) + pb.field(3, life.pid)
+    kinds = {"/tasks/oom": "TaskOOM", "/tasks/paused": "TaskPaused", "/tasks/resumed": "TaskResumed"}
+    return f"containerd.events.{kinds[topic]}", name

@@ -1,0 +1,204 @@
+"""The zygote: a warm, single-threaded fork server. Python's start-up is paid here, once.
+
+It imports everything that a shim, its workers and init need, freezes the heap, and forks. It holds
+no state that matters: killed, it leaves the shims running, and a new one serves the next. As the
+subreaper of its shims it gets the init process of a shim that was killed, and ends that container.
+
+Protocol (SOCK_SEQPACKET, 0600): a request packet, one answer packet.
+  SHIM \\0 namespace \\0 id \\0 bundle \\0 socket path \\0 events address \\0 debug   ->  OK \\0 pid
+  PING                                                                        ->  OK \\0 pid \\0 version
+  RETIRE (serve nobody new, end with the last shim)                           ->  OK
+  or ERR \\0 message. The shim's socket is bound before the answer, so the manager can connect at once.
+Imports: os, socket, select, signal; everything of the shim.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import time
+
+from hakobune.cgroups import layout
+from hakobune.cgroups.cgroup import Cgroup
+from hakobune.errors import HakoError
+from hakobune.linux import syscalls
+from hakobune.oci import capabilities, seccomp, seccomp_default
+from hakobune.shim import bootstrap, title
+from hakobune.task.loop import IN, Loop, complain
+
+VERSION = "1"
+IDLE_SECONDS = 30.0
+
+
+class Zygote:
+    """Owns the listening socket and the table of living shims."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._loop = Loop()
+        self._loop.on_child = self._reap
+        self._loop.on_terminate = self._retire
+        self._listener = _listen(path, socket.SOCK_SEQPACKET)
+        self._managers: set[socket.socket] = set()
+        self._shims: dict[int, bootstrap.Birth] = {}
+        self._retiring = False
+        self._child: tuple[bootstrap.Birth, socket.socket] | None = None
+        self._loop.watch(self._listener.fileno(), IN, lambda _events: self._accept())
+        self._loop.later(IDLE_SECONDS, self._idle)
+
+    def run(self) -> None:
+        """Serve until retired or idle; in a fork, live the shim's life."""
+        self._loop.run()
+        if self._child is not None:
+            bootstrap.run(*self._child)
+
+    def _accept(self) -> None:
+        manager, _address = self._listener.accept()
+        manager.setblocking(False)
+        self._managers.add(manager)
+        self._loop.watch(manager.fileno(), IN, lambda _events: self._request(manager))
+
+    def _request(self, manager: socket.socket) -> None:
+        try:
+            packet = manager.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet = b""
+        if not packet:
+            self._loop.unwatch(manager.fileno())
+            self._managers.discard(manager)
+            manager.close()
+            self._loop.later(IDLE_SECONDS, self._idle)
+            return
+        try:
+            answer = self._serve(packet.decode().split("\0"))
+        except (OSError, ValueError) as err:
+            answer = f"ERR\0{err}"
+        if self._child is not None:
+            return  # we are the shim now
+        try:
+            manager.send(answer.encode())
+        except OSError as err:
+            complain("answer the manager", err)
+
+    def _serve(self, words: list[str]) -> str:
+        if words[0] == "PING":
+            return f"OK\0{os.getpid()}\0{VERSION}"
+        if words[0] == "RETIRE":
+            self._retire()
+            return "OK"
+        if words[0] == "SHIM" and len(words) == 7 and not self._retiring:
+            return self._fork(bootstrap.Birth(*words[1:6]))
+        return f"ERR\0request {words[0]!r} is not served"
+
+    def _fork(self, birth: bootstrap.Birth) -> str:
+        listener = _listen(birth.socket_path, socket.SOCK_STREAM)
+        try:
+            pid = os.fork()
+        except OSError:
+            listener.close()
+            os.unlink(birth.socket_path)
+            raise
+        if pid:
+            listener.close()
+            self._shims[pid] = birth
+            return f"OK\0{pid}"
+        self._become_shim(birth, listener)
+        return ""
+
+    def _become_shim(self, birth: bootstrap.Birth, listener: socket.socket) -> None:
+        """In the child: let go of everything of the zygote's; `run` goes on from here."""
+        signal.set_wakeup_fd(-1)
+        for manager in self._managers:
+            manager.close()
+        self._listener.close()
+        self._loop.abandon()
+        title.set_title(f"hako-shim -namespace {birth.namespace} -id {birth.id}")
+        self._child = (birth, listener)
+
+    # --- the end of shims, and ours ---
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            birth = self._shims.pop(pid, None)
+            if birth is not None and status != 0:
+                _bury(birth, status)
+        if self._retiring and not self._shims:
+            self._loop.stop()
+
+    def _retire(self) -> None:
+        if not self._retiring:
+            self._retiring = True
+            self._loop.unwatch(self._listener.fileno())
+            self._listener.close()
+            if os.path.lexists(self._path):
+                os.unlink(self._path)
+        if not self._shims:
+            self._loop.later(0, self._loop.stop)
+
+    def _idle(self) -> None:
+        if not self._shims and not self._managers:
+            self._retire()
+
+
+def _bury(birth: bootstrap.Birth, status: int) -> None:
+    """A shim was killed: its container ends too, and its exit is on disk for the manager to find."""
+    complain(f"shim of {birth.id} ended with wait status {status}", RuntimeError("its container is killed"))
+    try:
+        with open(f"{birth.bundle}/cgroup") as file:
+            cgroup = Cgroup.find(file.read())
+        cgroup.kill()
+        path = f"{birth.bundle}/exit_status"
+        if not os.path.exists(path):
+            with open(path + ".new", "w") as file:
+                file.write(f"137 {time.time_ns()}")
+            os.rename(path + ".new", path)
+    except (OSError, HakoError) as err:
+        complain(f"end the container {birth.id}", err)
+
+
+def _listen(path: str, kind: int) -> socket.socket:
+    """A listening unix socket (0600) in place of whatever stood at the path."""
+    listener = socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC)
+    if os.path.lexists(path):
+        os.unlink(path)
+    before = os.umask(0o177)
+    try:
+        listener.bind(path)
+    except OSError as err:
+        listener.close()
+        raise OSError(err.errno, err.strerror, path) from err
+    finally:
+        os.umask(before)
+    listener.listen(64)
+    listener.setblocking(False)
+    return listener
+
+
+def serve(path: str) -> None:
+    """The whole life of the zygote's process, and, in its forks, of the shims'."""
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    layout.detect()
+    # As a config.json would spell it: the cache's key is the text.
+    seccomp.cached(json.loads(json.dumps(seccomp_default.profile(capabilities.DEFAULT))))
+    zygote = Zygote(path)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 1)
+    os.close(null)
+    zygote.run()

@@ -1,0 +1,1 @@
+"""Executables: argv to configuration to object graph to run. May import anything; nobody imports this room."""

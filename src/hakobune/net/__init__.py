@@ -1,0 +1,1 @@
+"""Networks without system programs: bridge, veth, addresses, port rules over netlink."""

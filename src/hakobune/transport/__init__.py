@@ -1,0 +1,1 @@
+"""Image transfer formats on disk and between engines."""

@@ -1,0 +1,1 @@
+"""Codecs without input or output: bytes in, frames out. Imports nothing but errors."""

@@ -33,6 +33,7 @@ class Outbox:
         self._on_room = on_room
         self._queue: deque[bytes] = deque()
         self._queued = 0
+        self._tail: deque[bytes] = deque()  # what the disk did not take: comes after the file
         self._spill = -1
         self._spilled = 0  # bytes written to the file
         self._sent = 0  # bytes of the file that went out

@@ -243,9 +243,11 @@ def _closure(roots: tuple[str, ...]) -> dict[Path, str]:
         if path in seen:
             continue
         seen[path] = by
-        for found in _imports(path):
-            if _own(found) and not found.typing_only and not found.late and found.module in by_name:
-                todo.append((found.module, name))
+        todo += [
+            (found.module, name)
+            for found in _imports(path)
+            if _own(found) and not found.typing_only and not found.late and found.module in by_name
+        ]
     return seen
 
 

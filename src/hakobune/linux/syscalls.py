@@ -169,7 +169,9 @@ def _call(name: str, *args: ctypes._SimpleCData[int] | ctypes.Array[ctypes.c_cha
 # --- mounts -------------------------------------------------------------------------------------
 
 
-def mount(source: str | None, target: str, fstype: str | None, flags: int = 0, data: str | None = None) -> None:
+def mount(
+    source: str | None, target: str, fstype: str | None, flags: int = 0, data: str | None = None
+) -> None:
     """mount(2)."""
     encode = os.fsencode
     if _libc.mount(
@@ -220,7 +222,7 @@ def fsmount(fd: int, attr: int = 0) -> int:
 
 def fs_messages(fd: int) -> str:
     """The kernel's own words about a failed fsconfig or fsmount (read from the context)."""
-    lines = []
+    lines: list[str] = []
     while True:
         try:
             line = os.read(fd, 1024)

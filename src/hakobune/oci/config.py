@@ -96,7 +96,13 @@ class Config:
         return any(ns.type == kind and not ns.path for ns in self.namespaces)
 
 
-_WORDS: dict[type, str] = {str: "a string", bool: "true or false", int: "a number", dict: "an object", list: "a list"}
+_WORDS: dict[type, str] = {
+    str: "a string",
+    bool: "true or false",
+    int: "a number",
+    dict: "an object",
+    list: "a list",
+}
 
 
 def _get(doc: Mapping[str, Any], field: str, want: type, default: Any, *, at: str = "") -> Any:
@@ -113,7 +119,9 @@ def _strings(doc: Mapping[str, Any], field: str, *, at: str = "") -> tuple[str, 
     values = _get(doc, field, list, [], at=at)
     for index, value in enumerate(values):
         if not isinstance(value, str) or "\0" in value:
-            raise InvalidArgument(f"{at}{field}[{index}]: expected a string without a zero byte, got {value!r:.60}")
+            raise InvalidArgument(
+                f"{at}{field}[{index}]: expected a string without a zero byte, got {value!r:.60}"
+            )
     return tuple(values)
 
 
@@ -180,7 +188,10 @@ def _mount(doc: Mapping[str, Any], at: str) -> Mount:
     if not target.startswith("/"):
         target = "/" + target  # runtime-spec 1.x: relative destinations are deprecated, taken from the root
     return Mount(
-        _get(doc, "type", str, "", at=at), _get(doc, "source", str, "", at=at), target, _strings(doc, "options", at=at)
+        _get(doc, "type", str, "", at=at),
+        _get(doc, "source", str, "", at=at),
+        target,
+        _strings(doc, "options", at=at),
     )
 
 

@@ -117,17 +117,26 @@ def encode(topic: str, service: Service, member: Member) -> tuple[str, bytes]:
     life, name = member.life, pb.field(1, service.id)
     if topic == "/tasks/create":
         spec = member.spec
-        io = pb.field(1, spec.stdin) + pb.field(2, spec.stdout) + pb.field(3, spec.stderr) + pb.field(4, spec.terminal)
+        io = (
+            pb.field(1, spec.stdin)
+            + pb.field(2, spec.stdout)
+            + pb.field(3, spec.stderr)
+            + pb.field(4, spec.terminal)
+        )
         mounts = b"".join(pb.message(3, write_mount(mount)) for mount in service.rootfs)
         body = pb.field(2, service.bundle) + mounts + pb.message(4, io) + pb.field(6, life.pid)
         return "containerd.events.TaskCreate", name + body
     if topic == "/tasks/start":
         return "containerd.events.TaskStart", name + pb.field(2, life.pid)
     if topic == "/tasks/exit":
-        body = pb.field(2, member.exec_id or service.id) + pb.field(3, life.pid) + pb.field(4, life.exit_status)
+        body = (
+            pb.field(2, member.exec_id or service.id) + pb.field(3, life.pid) + pb.field(4, life.exit_status)
+        )
         return "containerd.events.TaskExit", name + body + pb.message(5, timestamp(life.exited_at))
     if topic == "/tasks/delete":
-        body = pb.field(2, life.pid) + pb.field(3, life.exit_status) + pb.message(4, timestamp(life.exited_at))
+        body = (
+            pb.field(2, life.pid) + pb.field(3, life.exit_status) + pb.message(4, timestamp(life.exited_at))
+        )
         return "containerd.events.TaskDelete", name + body + pb.field(5, member.exec_id)
     if topic == "/tasks/exec-added":
         return "containerd.events.TaskExecAdded", name + pb.field(2, member.exec_id)

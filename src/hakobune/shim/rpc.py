@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import Callable
 
-from hakobune.errors import Code, HakoError, InvalidArgument, Unimplemented
+from hakobune.errors import HakoError, InvalidArgument, Unimplemented
 from hakobune.spec.mount import Mount
 from hakobune.task.duplex import Duplex
 from hakobune.task.lifecycle import Life
@@ -80,7 +80,9 @@ class Call:
 class TaskServer:
     """Accepts managers' connections on `listener`. `shutdown` ends the shim."""
 
-    def __init__(self, loop: Loop, service: Service, listener: socket.socket, shutdown: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: Loop, service: Service, listener: socket.socket, shutdown: Callable[[], None]
+    ) -> None:
         self._loop = loop
         self._service = service
         self._shutdown = shutdown
@@ -163,7 +165,9 @@ class TaskServer:
         if pb.text(fields, 1) != self._service.id:
             raise InvalidArgument(f"this shim holds {self._service.id!r}, not {pb.text(fields, 1)!r}")
         self._service.bundle = pb.text(fields, 2) or self._service.bundle
-        spec = Spec("", bool(pb.number(fields, 4)), pb.text(fields, 5), pb.text(fields, 6), pb.text(fields, 7))
+        spec = Spec(
+            "", bool(pb.number(fields, 4)), pb.text(fields, 5), pb.text(fields, 6), pb.text(fields, 7)
+        )
         reply = Reply(lambda pid: call.done(pb.field(1, pid)), call.failed)
         self._service.create(spec, read_mounts(fields.get(3, [])), reply)
 
@@ -232,7 +236,9 @@ class TaskServer:
         self._service.update(resources, Reply(call.done, call.failed))
 
     def _stats(self, call: Call) -> None:
-        self._service.stats(Reply(lambda kind, value: call.done(pb.message(1, any_value(kind, value))), call.failed))
+        self._service.stats(
+            Reply(lambda kind, value: call.done(pb.message(1, any_value(kind, value))), call.failed)
+        )
 
     def _connect(self, call: Call) -> None:
         init = self._service.init

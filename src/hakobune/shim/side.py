@@ -66,7 +66,9 @@ class SideServer:
 
     def listen(self, path: str) -> None:
         """Bind (0600) and accept. Raises OSError."""
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        listener = socket.socket(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        )
         if os.path.lexists(path):
             os.unlink(path)
         before = os.umask(0o177)
@@ -90,9 +92,12 @@ class SideServer:
         self._loop.watch(engine.fileno(), IN, lambda events: self._packet(engine, events))
 
     def _packet(self, engine: socket.socket, events: int) -> None:
-        packet, rights = b"", []
+        packet: bytes = b""
+        rights: list[int] = []
         try:
-            packet, rights, _flags, _from = socket.recv_fds(engine, side.MAX_PACKET, 4, socket.MSG_CMSG_CLOEXEC)
+            packet, rights, _flags, _from = socket.recv_fds(
+                engine, side.MAX_PACKET, 4, socket.MSG_CMSG_CLOEXEC
+            )
         except BlockingIOError:
             if not events & GONE:
                 return

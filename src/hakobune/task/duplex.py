@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from hakobune.task.outbox import Outbox
 from hakobune.task.loop import GONE, IN, OUT, Loop
+from hakobune.task.outbox import Outbox
 
 CHUNK = 64 * 1024
 

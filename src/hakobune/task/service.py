@@ -363,8 +363,10 @@ class Service:
             return
         if member.stdio is not None and not member.stdio.drained:
             return
-        if not member.exec_id and not force and any(
-            other.exec_id and other.life.pid and not other.told for other in self._members.values()
+        if (
+            not member.exec_id
+            and not force
+            and any(other.exec_id and other.life.pid and not other.told for other in self._members.values())
         ):
             return
         member.told = True
@@ -558,5 +560,7 @@ class Service:
 
 
 def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
-    packet, rights, _flags, _address = socket.recv_fds(channel, messages.MAX_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
+    packet, rights, _flags, _address = socket.recv_fds(
+        channel, messages.MAX_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC
+    )
     return packet, rights

@@ -118,7 +118,10 @@ class Stdio:
         reading, writing = os.pipe2(os.O_CLOEXEC)
         self._childs.append(writing)
         self._outputs[stream] = Duplex(
-            self._loop, reading, on_data=lambda data: self._output(stream, data), on_end=lambda: self._ended(stream)
+            self._loop,
+            reading,
+            on_data=lambda data: self._output(stream, data),
+            on_end=lambda: self._ended(stream),
         )
         return writing
 

@@ -193,7 +193,7 @@ class PrivateEngine:
         for pid, line in _command_lines():
             if pid == os.getpid() or " -m hakobune.cmd.hako " in f"{line} ":
                 continue
-            if root in line and "hakobune" in line or self._is_inside(pid):
+            if (root in line and "hakobune" in line) or self._is_inside(pid):
                 found.append((pid, line))
         return found
 
@@ -227,7 +227,7 @@ class PrivateEngine:
 
     def _sweep(self) -> None:
         """Take away by force what the engine left."""
-        for _, pid in self.daemons().items():
+        for pid in self.daemons().values():
             _kill_and_wait(pid)
         for pid, _ in self._processes():
             _kill_and_wait(pid)

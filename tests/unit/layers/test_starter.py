@@ -7,10 +7,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from tests.unit.layers.test_elf import make
 
 from hakobune.errors import NotFound
 from hakobune.layers import starter
-from tests.unit.layers.test_elf import make
 
 
 def put(root: Path, path: str, data: bytes, mode: int = 0o755) -> None:

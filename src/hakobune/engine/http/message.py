@@ -39,7 +39,7 @@ class Query:
         """Every value of a repeated name."""
         return list(self._values.get(name, ()))
 
-    def bool(self, name: str, default: bool = False) -> bool:  # noqa: FBT001, FBT002
+    def bool(self, name: str, default: bool = False) -> bool:
         """Docker's truth: absent gives the default; empty, 0, no, false and none are false."""
         values = self._values.get(name)
         return default if values is None else values[0].strip().lower() not in _FALSE
@@ -162,7 +162,7 @@ def json_response(content: Any, status: int = 200) -> Response:
     return Response(status, text.encode("utf-8", "surrogateescape") + b"\n", JSON_HEADERS)
 
 
-def upgrade_head(request: Request, tty: bool) -> bytes:  # noqa: FBT001
+def upgrade_head(request: Request, tty: bool) -> bytes:
     """The bytes that begin a hijacked stream: 101 for clients that ask to upgrade, else an endless 200.
 
     `tty` chooses the raw media type; without it the stream is multiplexed (stdcopy), which clients older than

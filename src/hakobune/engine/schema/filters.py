@@ -40,7 +40,7 @@ class Filters:
         """Whether all wanted labels (`key` or `key=value`) are there."""
         return all(_has_label(labels, wanted) for wanted in self.get(name))
 
-    def bool(self, name: str, default: bool) -> bool:  # noqa: FBT001
+    def bool(self, name: str, default: bool) -> bool:
         """A filter that is true or false. Raises InvalidArgument for anything else."""
         values = self.get(name)
         if not values:

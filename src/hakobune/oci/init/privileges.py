@@ -48,7 +48,9 @@ def set_limits(limits: Iterable[Rlimit], warnings: list[str]) -> None:
         except (ValueError, OSError):
             have = resource.getrlimit(number)[1]
             resource.setrlimit(number, (_lower(soft, have), have))
-            warnings.append(f"{limit.type} {limit.hard} refused by the kernel: kept at the engine's own {have}")
+            warnings.append(
+                f"{limit.type} {limit.hard} refused by the kernel: kept at the engine's own {have}"
+            )
 
 
 def _kernel_value(value: int) -> int:

@@ -127,7 +127,9 @@ def _dress(fd: int, options: Options) -> None:
     if options.attr_set or options.attr_clear:
         sys.mount_setattr(fd, attr_set=options.attr_set, attr_clear=options.attr_clear)
     if options.recursive_set or options.recursive_clear:
-        sys.mount_setattr(fd, attr_set=options.recursive_set, attr_clear=options.recursive_clear, recursive=True)
+        sys.mount_setattr(
+            fd, attr_set=options.recursive_set, attr_clear=options.recursive_clear, recursive=True
+        )
     if options.propagation:
         sys.mount_setattr(fd, propagation=options.propagation, recursive=options.propagation_recursive)
 
@@ -284,7 +286,9 @@ class Mask:
             if stat.S_ISDIR(os.fstat(place).st_mode):
                 cover = _empty_tmpfs()
             else:
-                cover = sys.open_tree(root.null, "", sys.OPEN_TREE_CLONE | sys.OPEN_TREE_CLOEXEC | sys.AT_EMPTY_PATH)
+                cover = sys.open_tree(
+                    root.null, "", sys.OPEN_TREE_CLONE | sys.OPEN_TREE_CLOEXEC | sys.AT_EMPTY_PATH
+                )
             sys.move_mount(cover, place)
             os.close(cover)
             os.close(place)

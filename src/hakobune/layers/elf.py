@@ -142,6 +142,7 @@ class Root:
         Raises FileNotFoundError, OSError (ELOOP).
         """
         links: dict[str, str] = {}
+        followed = 0  # a loop follows the same few links again and again
         done, rest = "", [part for part in path.split("/") if part]
         while rest:
             part = rest.pop(0)
@@ -158,7 +159,8 @@ class Root:
                     raise
                 done = current  # not a link
                 continue
-            if len(links) > _MAX_LINKS:
+            followed += 1
+            if followed > _MAX_LINKS:
                 raise OSError(40, "too many symbolic links", path)
             links[current] = text
             done = "" if text.startswith("/") else done

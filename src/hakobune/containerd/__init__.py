@@ -1,1 +1,1 @@
-"""The process hako-containerd, mechanism: content, snapshots, images, containers, tasks, leases, events. Others enter by `client`."""
+"""The process hako-containerd: content, snapshots, images, containers, tasks. Others enter by `client`."""

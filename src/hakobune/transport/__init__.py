@@ -1,1 +1,1 @@
-"""Image transfer formats on disk and between engines."""
+"""Ways to call and be called: gRPC's settings, and ttrpc over asyncio. Knows messages only as bytes."""

@@ -1,1 +1,59 @@
-"""Door to a containerd, ours or the real one: a typed async client, one module per service."""
+"""The door of hako-containerd: a typed asyncio client of containerd's API, ours or the real one.
+
+One module for each service; data goes in and out as frozen dataclasses, never as messages. Every method may
+raise the HakoError whose class the manager's status names, with the manager's sentence, and Unavailable
+when it cannot be reached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from hakobune.containerd.client.connection import Connection
+from hakobune.containerd.client.containers import Container, Containers
+from hakobune.containerd.client.content import Content, Info
+from hakobune.containerd.client.diff import Diff
+from hakobune.containerd.client.events import Any, Event, Events, Subscription, TaskExit, TaskOOM
+from hakobune.containerd.client.images import Image, Images
+from hakobune.containerd.client.leases import Lease, Leases
+from hakobune.containerd.client.namespaces import Namespace, Namespaces
+from hakobune.containerd.client.snapshots import Snapshot, Snapshots, Usage
+from hakobune.containerd.client.tasks import Exit, Process, Tasks
+from hakobune.containerd.client.version import Version
+
+__all__ = [
+    "Any", "Client", "Container", "Event", "Exit", "Image", "Info", "Lease", "Namespace", "Process",
+    "Snapshot", "Subscription", "TaskExit", "TaskOOM", "Usage",
+]  # fmt: skip
+
+
+class Client:
+    """One connection to the manager at `address` (a path), acting in one namespace.
+
+    To be made inside a running event loop; the connection is made at the first call and again when it breaks.
+    """
+
+    def __init__(self, address: str, namespace: str) -> None:
+        self._connection = Connection(address, namespace)
+        self.content = Content(self._connection)
+        self.snapshots = Snapshots(self._connection)
+        self.images = Images(self._connection)
+        self.containers = Containers(self._connection)
+        self.tasks = Tasks(self._connection)
+        self.leases = Leases(self._connection)
+        self.events = Events(self._connection)
+        self.namespaces = Namespaces(self._connection)
+        self.diff = Diff(self._connection)
+        self.version = Version(self._connection)
+
+    def lease(self, lease_id: str) -> contextlib.AbstractContextManager[None]:
+        """`with client.lease(id):` what is made inside is held by the lease."""
+        return self._connection.lease(lease_id)
+
+    async def ready(self, timeout: float) -> None:
+        """Wait until the manager answers. Raises Unavailable after `timeout` seconds."""
+        await self._connection.ready(self.version.get, timeout)
+
+    async def close(self) -> None:
+        """End the connection."""
+        await self._connection.close()

@@ -1,0 +1,134 @@
+"""One gRPC channel to a manager, with the namespace and lease put on each call and errors made ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hakobune.errors import Unavailable
+from hakobune.transport.grpc_runtime import CHANNEL_OPTIONS, aio, error_of
+
+NAMESPACE = "containerd-namespace"
+LEASE = "containerd-lease"
+_SECOND = 1_000_000_000
+
+
+class Message(Protocol):
+    """What a generated message class offers us."""
+
+    def SerializeToString(self) -> bytes: ...
+
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response")
+Unary = Callable[[Request], Awaitable[Response]]
+
+_lease: contextvars.ContextVar[str] = contextvars.ContextVar("containerd_lease", default="")
+
+
+def nanoseconds(stamp: Timestamp) -> int:
+    """Nanoseconds since the epoch; 0 for an unset time."""
+    return stamp.seconds * _SECOND + stamp.nanos
+
+
+def timestamp(at: int) -> Timestamp:
+    """The inverse of `nanoseconds`."""
+    return Timestamp(seconds=at // _SECOND, nanos=at % _SECOND)
+
+
+def _encode(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+class Connection:
+    """Owns the channel. Any call may raise HakoError of the class that the manager said."""
+
+    def __init__(self, address: str, namespace: str) -> None:
+        self.address = address
+        self._plain = ((NAMESPACE, namespace),)
+        self._channel = aio.insecure_channel(f"unix:{address}", options=CHANNEL_OPTIONS)
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        lease = _lease.get()
+        return (*self._plain, (LEASE, lease)) if lease else self._plain
+
+    @contextlib.contextmanager
+    def lease(self, lease_id: str) -> Iterator[None]:
+        """Calls made inside (by this task of asyncio) carry the lease."""
+        token = _lease.set(lease_id)
+        try:
+            yield
+        finally:
+            _lease.reset(token)
+
+    def unary(self, service: str, method: str, decode: Callable[[bytes], Response]) -> Unary[Any, Response]:
+        """A caller of one method with one answer."""
+        call = self._channel.unary_unary(
+            f"/{service}/{method}", request_serializer=_encode, response_deserializer=decode
+        )
+
+        async def invoke(request: Message) -> Response:
+            try:
+                return await call(request, metadata=self._metadata())  # type: ignore[no-any-return]
+            except aio.AioRpcError as failure:
+                raise error_of(failure) from None
+
+        return invoke
+
+    def stream(
+        self, service: str, method: str, decode: Callable[[bytes], Response]
+    ) -> Callable[[Message], AsyncIterator[Response]]:
+        """A caller of one method with many answers; closing the iterator cancels the call."""
+        start = self.open_stream(service, method, decode)
+
+        async def invoke(request: Message) -> AsyncIterator[Response]:
+            call = start(request)
+            try:
+                async for response in call:
+                    yield response
+            except aio.AioRpcError as failure:
+                raise error_of(failure) from None
+            finally:
+                call.cancel()
+
+        return invoke
+
+    def open_stream(
+        self, service: str, method: str, decode: Callable[[bytes], Any]
+    ) -> Callable[[Message], Any]:
+        """As `stream`, but gives gRPC's own call object, for `transport` errors to be seen by the caller."""
+        call = self._channel.unary_stream(
+            f"/{service}/{method}", request_serializer=_encode, response_deserializer=decode
+        )
+        return lambda request: call(request, metadata=self._metadata())
+
+    def duplex(self, service: str, method: str, decode: Callable[[bytes], Any]) -> Callable[[], Any]:
+        """A caller of one method with many requests and many answers: gRPC's own call object."""
+        call = self._channel.stream_stream(
+            f"/{service}/{method}", request_serializer=_encode, response_deserializer=decode
+        )
+        return lambda: call(None, metadata=self._metadata())
+
+    async def ready(self, probe: Callable[[], Awaitable[object]], timeout: float) -> None:
+        """Wait until `probe` succeeds. Raises Unavailable after `timeout` seconds."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        while True:
+            try:
+                left = max(deadline - asyncio.get_running_loop().time(), 0.01)
+                await asyncio.wait_for(probe(), left)
+                return
+            except (Unavailable, TimeoutError):
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise Unavailable(
+                        f"containerd at {self.address} does not answer within {timeout:g} s"
+                    ) from None
+                await asyncio.sleep(0.02)
+
+    async def close(self) -> None:
+        """End the channel; calls under way are cancelled."""
+        await self._channel.close(None)

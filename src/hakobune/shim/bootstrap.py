@@ -59,15 +59,20 @@ class Shim:
     def _follow(self, fd: int, fields: list[bytes]) -> None:
         """`logs -f`: a worker reads the file for as long as the container lives, and then to its end."""
         head, path, query = fields
+        self._service.member()  # raises while the connection is still the caller's
         alive, ours = os.pipe2(os.O_CLOEXEC)  # our end closes when the log is complete: the worker's sign
 
         def work(_near: socket.socket) -> None:
-            os.close(ours)
             os.set_blocking(fd, True)
             render.follow(fd, head, path.decode(), query.decode(), alive)
 
-        channel = self._service.run_worker(work, lambda _status: channel.close())
-        os.close(alive)
+        try:
+            channel = self._service.run_worker(work, lambda _status: channel.close(), keep=(fd, alive))
+        except OSError:
+            os.close(ours)
+            raise
+        finally:
+            os.close(alive)
         os.close(fd)
         self._service.when_drained(lambda: os.close(ours))
 

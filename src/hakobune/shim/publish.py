@@ -41,7 +41,9 @@ class Publisher:
         return not self._waiting
 
     def publish(self, topic: str, type_url: str, value: bytes) -> None:
-        """Queue one event and send what can be sent."""
+        """Queue one event and send what can be sent. Without an address events go nowhere."""
+        if not self._address:
+            return
         envelope = b"".join(
             (
                 pb.message(1, timestamp(time.time_ns())),
@@ -54,7 +56,7 @@ class Publisher:
         self._send()
 
     def _send(self) -> None:
-        if self._in_flight or not self._waiting or not self._address:
+        if self._in_flight or not self._waiting:
             return
         if self._connection is None and not self._dial():
             return

@@ -111,7 +111,8 @@ class TaskServer:
     def _accept(self, listener: socket.socket) -> None:
         try:
             connection, _address = listener.accept()
-        except BlockingIOError:
+        except OSError as err:
+            complain("accept a manager", err)
             return
         decoder = ttrpc.Decoder()
         duplex = Duplex(

@@ -81,7 +81,11 @@ class SideServer:
         self._loop.watch(listener.fileno(), IN, lambda _events: self._accept(listener))
 
     def _accept(self, listener: socket.socket) -> None:
-        engine, _address = listener.accept()
+        try:
+            engine, _address = listener.accept()
+        except OSError as err:  # it has gone already, or we have no descriptor left
+            complain("accept an engine", err)
+            return
         credentials = engine.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         _pid, uid, _gid = struct.unpack("iII", credentials)
         if uid != os.geteuid():
@@ -126,7 +130,7 @@ class SideServer:
                 raise InvalidArgument(f"side message {kind} is unknown")
             verb(engine, fields, fd)
             answer = side.pack(side.OK, seq)
-        except (HakoError, ValueError, IndexError) as err:
+        except (HakoError, ValueError, IndexError, OSError) as err:
             if fd >= 0:
                 os.close(fd)
             answer = side.pack(side.ERROR, seq, str(err).encode())
@@ -176,12 +180,9 @@ class SideServer:
 
     def _reclaim(self, engine: socket.socket, _fields: list[bytes], _fd: int) -> None:
         for wait in [wait for wait in self._waits if wait.condition == "removed"]:
+            socket.send_fds(engine, [side.pack(side.RETURN, 0)], [wait.duplex.fd])
             self._waits.remove(wait)
-            fd = wait.duplex.release()
-            try:
-                socket.send_fds(engine, [side.pack(side.RETURN, 0)], [fd])
-            finally:
-                os.close(fd)
+            wait.duplex.close()
 
     # --- called by the service ---
 

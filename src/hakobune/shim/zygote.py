@@ -55,9 +55,14 @@ class Zygote:
         self._loop.run()
         if self._child is not None:
             bootstrap.run(*self._child)
+            os._exit(0)  # an interpreter that tidies up would first copy every page it shares with us
 
     def _accept(self) -> None:
-        manager, _address = self._listener.accept()
+        try:
+            manager, _address = self._listener.accept()
+        except OSError as err:
+            complain("accept a manager", err)
+            return
         manager.setblocking(False)
         self._managers.add(manager)
         self._loop.watch(manager.fileno(), IN, lambda _events: self._request(manager))
@@ -188,6 +193,8 @@ def _listen(path: str, kind: int) -> socket.socket:
 
 def serve(path: str) -> None:
     """The whole life of the zygote's process, and, in its forks, of the shims'."""
+    path = os.path.abspath(path)
+    os.chdir("/")  # shims live long: none may hold the directory that somebody started us in
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     layout.detect()
     # As a config.json would spell it: the cache's key is the text.

@@ -46,6 +46,7 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watchers: dict[int, Watcher] = {}
+        self._fresh: set[int] = set()  # watched since the last poll: older events mean an older descriptor
         self._timers: list[Timer] = []
         self._running = True
         self.on_child: Callable[[], None] = lambda: None
@@ -61,11 +62,11 @@ class Loop:
         self.watch(reading, IN, lambda _events: self._signalled(reading))
 
     def _signalled(self, reading: int) -> None:
-        numbers = set(os.read(reading, 512))
+        numbers = os.read(reading, 512)
         if signal.SIGCHLD in numbers:
-            self.on_child()
-        if numbers & {signal.SIGTERM, signal.SIGINT}:
-            self.on_terminate()
+            _guard("on_child", self.on_child)
+        if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+            _guard("on_terminate", self.on_terminate)
 
     def watch(self, fd: int, events: int, watcher: Watcher) -> None:
         """Call `watcher` when `fd` is ready; a second call for the same descriptor replaces the first."""
@@ -73,6 +74,7 @@ class Loop:
             self._epoll.modify(fd, events)
         else:
             self._epoll.register(fd, events)
+            self._fresh.add(fd)
         self._watchers[fd] = watcher
 
     def unwatch(self, fd: int) -> None:
@@ -102,9 +104,10 @@ class Loop:
     def run(self) -> None:
         """Until `stop`."""
         while self._running:
+            self._fresh.clear()
             for fd, events in self._epoll.poll(self._pause()):
                 watcher = self._watchers.get(fd)
-                if watcher is not None:
+                if watcher is not None and fd not in self._fresh:
                     self._call(fd, watcher, events)
             if self._running:
                 self._fire()
@@ -129,7 +132,15 @@ class Loop:
         while self._timers and self._timers[0].at <= now:
             action = heapq.heappop(self._timers).action
             if action is not None:
-                action()
+                _guard("timer", action)
+
+
+def _guard(where: str, action: Callable[[], None]) -> None:
+    """A bug behind a timer or a signal must not end the loop, nor cut it from its signals."""
+    try:
+        action()
+    except Exception as err:
+        complain(where, err)
 
 
 def complain(where: str, err: BaseException) -> None:

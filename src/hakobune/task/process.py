@@ -45,8 +45,12 @@ class Member:
     channel: socket.socket | None = None
     pidfd: int = -1
     worker: int = 0
+    worker_ended: bool = False
     pending: Reply | None = None  # the Create, or Start, that is under way
     failure: HakoError | None = None
+    early: list[tuple[bytes, list[int]]] = field(
+        default_factory=list
+    )  # what it said before its pid was known
     waiters: list[Callable[[Life], None]] = field(default_factory=list)
     ready: bool = False  # it has said READY: from here on its end is an exit, not a failure to create
     told: bool = False  # its exit was published

@@ -26,6 +26,7 @@ from typing import Protocol
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError, Internal, NotFound
 from hakobune.linux import syscalls as sys
+from hakobune.oci.config import Config
 from hakobune.oci.init import messages, parent
 from hakobune.oci.init.child import Streams, socket_gate
 from hakobune.spec.mount import Mount
@@ -39,6 +40,7 @@ DRAIN_SECONDS = 2.0  # how long output may still come from a pipe whose processe
 RELEASE_SECONDS = 5.0  # how long an engine may take to record an exit before clients are answered anyway
 
 SIGKILL = 9
+NEVER_RAN = 255  # the exit status of a process that could not be made
 STATS_TYPE = "hakobune.io/cgroup-stats+json"
 SIDE_ANNOTATION = "io.hakobune.side"  # where the shim is to listen for an engine
 
@@ -98,9 +100,12 @@ class Service:
         member = self._add(spec, "container", reply)
 
         def work(near: socket.socket, streams: Streams | None) -> None:
-            request = parent.Request(self.bundle, rootfs, streams, near, socket_gate(near))
-            pid, cgroup, config = parent.create(request, self.id)
-            messages.say_pid(near, pid, f"{cgroup.path}\n{config.annotations.get(SIDE_ANNOTATION, '')}")
+            def made(cgroup: Cgroup, config: Config) -> None:
+                messages.say_cgroup(near, cgroup.path, config.annotations.get(SIDE_ANNOTATION, ""))
+
+            request = parent.Request(self.bundle, rootfs, streams, near, socket_gate(near), made=made)
+            pid, _cgroup, _config = parent.create(request, self.id)
+            messages.say_pid(near, pid)
 
         self._launch(member, work, open_log(spec.stdout))
 
@@ -136,14 +141,15 @@ class Service:
         assert stdio is not None
         try:
             streams = stdio.make(log)
-            member.worker, channel = worker.start(lambda near: work(near, streams))
+            keep = (streams.stdin, streams.stdout, streams.stderr) if streams is not None else ()
+            member.worker, channel = worker.start(lambda near: work(near, streams), keep)
         except OSError as err:
             member.failure = Internal(f"cannot prepare {member.life.kind}: {messages.describe(err)}")
             self._refuse(member)
             return
         stdio.made()
         member.channel = channel
-        self._workers[member.worker] = lambda _status: None
+        self._workers[member.worker] = lambda _status: self._worker_ended(member)
         self._loop.watch(channel.fileno(), IN, lambda _events: self._heard(member))
 
     # --- what the worker and the new process say ---
@@ -159,14 +165,40 @@ class Service:
             return
         except OSError:
             packet, rights = b"", []
-        kind = packet[:1]
-        if kind == messages.PID:
+        if packet[:1] == messages.CGROUP:
+            self._learn_cgroup(packet)
+        elif packet[:1] == messages.PID:
             self._learn_pid(member, packet)
-        elif kind == messages.READY:
-            self._ready(member, packet, rights)
+        elif packet and not member.life.pid and not member.worker_ended:
+            member.early.append((packet, rights))  # the process was faster than the worker that tells its pid
         else:
-            member.failure = messages.failure(packet) if packet else None
-            self._channel_done(member)
+            self._take_early(member)
+            self._told(member, packet, rights)
+
+    def _told(self, member: Member, packet: bytes, rights: list[int]) -> None:
+        """READY, FAILED or the end, after the pid."""
+        if member.channel is None:
+            return  # a failure told before has closed it
+        if packet[:1] == messages.READY and member.life.pid:
+            self._ready(member, packet, rights)
+            return
+        for fd in rights:
+            os.close(fd)
+        if packet[:1] == messages.FAILED:
+            member.failure = messages.failure(packet)
+        self._channel_done(member)
+
+    def _take_early(self, member: Member) -> None:
+        early, member.early = member.early, []
+        for packet, rights in early:
+            self._told(member, packet, rights)
+
+    def _worker_ended(self, member: Member) -> None:
+        """Everything that the worker said is in the channel by now."""
+        if not member.life.pid:
+            self._hear_out(member)
+        member.worker_ended = True
+        self._take_early(member)
 
     def _hear_out(self, member: Member) -> None:
         """What a dead process said is still in its channel."""
@@ -177,9 +209,16 @@ class Service:
                 return  # its worker still holds the channel; the end comes through the loop
             self._heard(member)
 
+    def _learn_cgroup(self, packet: bytes) -> None:
+        path, _, side = packet[1:].decode().partition("\n")
+        self.cgroup = Cgroup.find(path)
+        self._write("cgroup", path)
+        if side:
+            self.side_path = side
+            self.on_side_path(side)
+
     def _learn_pid(self, member: Member, packet: bytes) -> None:
-        number, _, rest = packet[1:].decode().partition("\n")
-        pid = int(number)
+        pid = int(packet[1:])
         member.life.pid = pid
         self._by_pid[pid] = member
         try:
@@ -187,16 +226,18 @@ class Service:
         except OSError:
             pass  # it has ended already; its exit is in _early
         if not member.exec_id:
-            path, _, side = rest.partition("\n")
-            self.cgroup = Cgroup.find(path)
             self._write("init.pid", f"{pid}")
-            self._write("cgroup", path)
-            if side:
-                self.side_path = side
-                self.on_side_path(side)
+        self._take_early(member)
         early = self._early.pop(pid, None)
+        if not self._launching():
+            self._early.clear()
         if early is not None:
+            self._by_pid.pop(pid, None)
             self._exited(member, *early)
+
+    def _launching(self) -> bool:
+        """Whether a worker may still tell a pid that we do not know."""
+        return any(member.worker and not member.life.pid for member in self._members.values())
 
     def _ready(self, member: Member, packet: bytes, rights: list[int]) -> None:
         """The process waits for START: a Create is answered, an exec's Start goes on."""
@@ -245,11 +286,25 @@ class Service:
             self._settle(member)
 
     def _forget(self, member: Member) -> None:
+        """Nothing of it stays; who waits for its end is answered, with a status if it had none."""
         self._members.pop(member.exec_id, None)
+        self._close_pidfd(member)
         if member.stdio is not None:
             member.stdio.close()
         if not member.exec_id and self.cgroup is not None:
             self._drop_cgroup()
+            self.cgroup = None
+        if not member.life.dead:
+            member.life.exited(NEVER_RAN, time.time_ns())
+        waiters, member.waiters = member.waiters, []
+        for waiter in waiters:
+            waiter(member.life)
+
+    @staticmethod
+    def _close_pidfd(member: Member) -> None:
+        if member.pidfd >= 0:
+            os.close(member.pidfd)
+            member.pidfd = -1
 
     # --- start ---
 
@@ -279,9 +334,9 @@ class Service:
                 self.bundle, member.spec.process, init.life.pid, streams, near, socket_gate(near)
             )
             pid = parent.exec_process(request, self.id)
-            messages.say_pid(near, pid, "")
+            messages.say_pid(near, pid)
 
-        self._launch(member, work)
+        self._launch(member, work, open_log(member.spec.stdout))
 
     def _send_start(self, member: Member) -> None:
         assert member.channel is not None
@@ -316,12 +371,14 @@ class Service:
                 done(status)
             elif (member := self._by_pid.pop(pid, None)) is not None:
                 self._exited(member, status, now)
-            elif self._workers or any(m.worker and not m.life.pid for m in self._members.values()):
+            elif self._launching():
                 self._early[pid] = (status, now)
 
-    def run_worker(self, work: Callable[[socket.socket], None], done: Callable[[int], None]) -> socket.socket:
-        """A worker of another room of the shim; `done(wait status)` when it has ended."""
-        pid, channel = worker.start(work)
+    def run_worker(
+        self, work: Callable[[socket.socket], None], done: Callable[[int], None], keep: Sequence[int] = ()
+    ) -> socket.socket:
+        """A worker of another room of the shim; `done(wait status)` when it has ended. Raises OSError."""
+        pid, channel = worker.start(work, keep)
         self._workers[pid] = done
         return channel
 
@@ -332,11 +389,11 @@ class Service:
             if member.channel is None and self._members.get(member.exec_id) is member:
                 self._refuse(member)
             return
-        if member.failure is not None and member.pending is not None:
-            self._refuse(member)
         if not member.exec_id:
             self._init_exited(member)
-        if member.deadline is None:
+        if member.failure is not None and member.pending is not None:
+            self._refuse(member)
+        if member.deadline is None and not member.told:
             member.deadline = self._loop.later(DRAIN_SECONDS, lambda: self._too_late(member))
         self._settle(member)
 
@@ -521,7 +578,8 @@ class Service:
     def delete(self, exec_id: str) -> Life:
         """Forget a stopped process, and with init its cgroup. Raises NotFound, FailedPrecondition."""
         member = self.member(exec_id)
-        if not member.life.allows(Event.DELETED) or (member.life.pid and not member.life.dead):
+        under_way = member.worker and not member.life.dead
+        if not member.life.allows(Event.DELETED) or under_way:
             raise FailedPrecondition(f"cannot delete a {member.life.state} {member.life.kind}")
         member.told = True
         self.release(member)
@@ -529,12 +587,11 @@ class Service:
             self._drop_cgroup()
         member.life.feed(Event.DELETED)
         del self._members[exec_id]
-        if member.pidfd >= 0:
-            os.close(member.pidfd)
-            member.pidfd = -1
+        self._close_pidfd(member)
         if member.stdio is not None:
             member.stdio.close()
-        self._observer.event("/tasks/delete", member)
+        if not exec_id:
+            self._observer.event("/tasks/delete", member)
         return member.life
 
     def _drop_cgroup(self) -> None:

@@ -24,6 +24,7 @@ from hakobune.task.duplex import Duplex
 from hakobune.task.loop import Loop, complain
 from hakobune.wire import side
 
+EARLY_LIMIT = 64 * 1024  # bytes of input kept for a process that is not there yet, before its senders wait
 _FRAME = {"stdout": b"\x01\0\0\0", "stderr": b"\x02\0\0\0"}
 _FLAG = {"stdout": side.STDOUT, "stderr": side.STDERR}
 
@@ -73,6 +74,9 @@ class Stdio:
         self._outputs: dict[str, Duplex] = {}
         self._fifos: dict[str, Duplex] = {}
         self._input: Duplex | None = None
+        # What clients sent before the process has an input; None: it has one, or never will.
+        self._early: list[bytes] | None = [] if stdin else None
+        self._early_end = False
         self._input_closing = False
         self._source: Duplex | None = None  # a FIFO which feeds the input
         self._childs: list[int] = []
@@ -91,15 +95,19 @@ class Stdio:
         stdout = self._pipe_out("stdout", self.stdout_uri)
         stderr = self._pipe_out("stderr", self.stderr_uri)
         self._open_fifos()
+        self._input_ready()
         return Streams(stdin, stdout, stderr)
 
     def made(self) -> None:
         """The process has its ends: close ours of them."""
+        self._close_childs()
+        if not self._outputs and not self.terminal:
+            self._drained()
+
+    def _close_childs(self) -> None:
         for fd in self._childs:
             os.close(fd)
         self._childs.clear()
-        if not self._outputs and not self.terminal:
-            self._drained()
 
     def _null(self) -> int:
         fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
@@ -136,6 +144,7 @@ class Stdio:
             on_room=self._input_room,
         )
         self._outputs["stdout"] = self._input = duplex
+        self._input_ready()
 
     # --- FIFOs of a containerd client ---
 
@@ -201,11 +210,24 @@ class Stdio:
     # --- input ---
 
     def feed(self, data: bytes) -> None:
-        """Input for the process; dropped when it has closed its end."""
-        if self._input is not None and not self._input_closing:
+        """Input for the process: kept until it is there, dropped when it has closed its end."""
+        if self._early is not None:
+            self._early.append(data)
+            if sum(map(len, self._early)) >= EARLY_LIMIT:
+                self._hold_sources(True)
+        elif self._input is not None and not self._input_closing:
             self._input.write(data)
             if self._input.out.full:
                 self._hold_sources(True)
+
+    def _input_ready(self) -> None:
+        """The process has its input: what came before it goes in first."""
+        early, self._early = self._early or [], None
+        self._hold_sources(False)
+        for data in early:
+            self.feed(data)
+        if self._early_end:
+            self.close_stdin()
 
     def _hold_sources(self, paused: bool) -> None:
         if self._source is not None:
@@ -225,7 +247,9 @@ class Stdio:
         if self._source is not None:
             self._source.close()
             self._source = None
-        if self._input is not None and not self.terminal:
+        if self._early is not None:
+            self._early_end = True
+        elif self._input is not None and not self.terminal:
             self._input_closing = True
             self._input.close_after()
 
@@ -306,6 +330,7 @@ class Stdio:
         """Let go of everything that is left."""
         self.give_up()
         self.answer()
+        self._close_childs()
         for duplex in (self._input, self._source, *self._fifos.values()):
             if duplex is not None and not duplex.out.empty:
                 continue

@@ -1,7 +1,7 @@
 """Throw-away workers: forks of the shim that do what would make the shim itself grow.
 
 A worker parses, mounts, clones and ends; it speaks to the shim over the near end of a channel (see
-oci.init.messages). It must never return into the shim's loop. Imports: os; oci.init.messages.
+oci.init.messages). It must never return into the shim's loop. Imports: os; linux, oci.init.messages.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from hakobune.linux import syscalls
 from hakobune.oci.init import messages
 
 
-def start(work: Callable[[socket.socket], None]) -> tuple[int, socket.socket]:
+def start(work: Callable[[socket.socket], None], keep: Iterable[int] = ()) -> tuple[int, socket.socket]:
     """Fork a worker that runs `work(near)`; (its pid, the far end, non-blocking).
 
+    Of the shim's descriptors it has `keep` and its channel only: an end of a pipe or a client's
+    connection that lived on in a worker, or in a created init, would keep the other side from its end.
     What `work` raises becomes a FAILED message. Raises OSError when the fork is refused.
     """
     far, near = messages.pair()
@@ -27,17 +30,17 @@ def start(work: Callable[[socket.socket], None]) -> tuple[int, socket.socket]:
         near.close()
         raise
     if pid == 0:
-        _run(work, far, near)
+        _run(work, near, keep)
     near.close()
     far.setblocking(False)
     return pid, far
 
 
-def _run(work: Callable[[socket.socket], None], far: socket.socket, near: socket.socket) -> None:
+def _run(work: Callable[[socket.socket], None], near: socket.socket, keep: Iterable[int]) -> None:
     status = 0
     try:
-        far.close()
         signal.set_wakeup_fd(-1)
+        close_others({0, 1, 2, near.fileno(), *keep})
         work(near)
     except BaseException as err:
         status = 1
@@ -46,3 +49,13 @@ def _run(work: Callable[[socket.socket], None], far: socket.socket, near: socket
         except OSError:
             pass
     os._exit(status)
+
+
+def close_others(keep: set[int]) -> None:
+    """Close every descriptor which is not in `keep`."""
+    first = 0
+    for fd in sorted(keep):
+        if fd > first:
+            syscalls.close_range(first, fd - 1)
+        first = fd + 1
+    syscalls.close_range(first)

@@ -6,6 +6,7 @@ subprocess; wire, spec, testing.bundle.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -324,7 +325,7 @@ class Events:
 
     def _serve(self, connection: socket.socket) -> None:
         decoder = ttrpc.Decoder()
-        with connection:
+        with connection, contextlib.suppress(ConnectionError):  # a shim may end, or be killed, at any time
             while data := connection.recv(65536):
                 for frame in decoder.feed(data):
                     request = ttrpc.unpack_request(frame.data)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -164,10 +165,18 @@ def _take_streams(streams: Streams, uid: int, gid: int) -> None:
     for number, fd in enumerate(high):
         os.dup2(fd, number, inheritable=True)
         if uid or gid:
-            try:
-                os.fchown(number, uid, gid)
-            except OSError:
-                pass  # /dev/null of a read-only file system and the like: as runc, not fatal
+            _give(number, uid, gid)
+
+
+def _give(fd: int, uid: int, gid: int) -> None:
+    """Pipes, sockets and terminals only: /dev/null is the host's own node, a file is somebody's."""
+    info = os.fstat(fd)
+    if not (stat.S_ISFIFO(info.st_mode) or stat.S_ISSOCK(info.st_mode) or os.isatty(fd)):
+        return
+    try:
+        os.fchown(fd, uid, info.st_gid if os.isatty(fd) else gid)
+    except OSError:
+        pass  # a read-only or foreign file system: /dev/stdout cannot be opened again then, no more
 
 
 def _enter_directory(cwd: str) -> None:

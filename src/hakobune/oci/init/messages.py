@@ -13,7 +13,8 @@ import socket
 from hakobune import errors
 from hakobune.errors import HakoError
 
-PID = b"P"  # worker: the init's (exec's) pid, then the cgroup's record
+CGROUP = b"G"  # worker: the container's cgroup stands from here on; its path, then a line for the asker
+PID = b"P"  # worker: the init's (exec's) pid
 READY = b"R"  # init: everything is made, waiting for START; warnings, one a line; + the pty's master
 FAILED = b"E"  # either: code, message
 START = b"S"  # far end: exec now
@@ -26,9 +27,14 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
-def say_pid(near: socket.socket, pid: int, record: str) -> None:
-    """Worker: the process exists; `record` is the cgroup's (see cgroups)."""
-    near.send(PID + b"%d\n" % pid + record.encode())
+def say_cgroup(near: socket.socket, path: str, note: str) -> None:
+    """Worker: the cgroup is ours, and there; `note` is what the asker wants to know of the config."""
+    near.send(CGROUP + f"{path}\n{note}".encode())
+
+
+def say_pid(near: socket.socket, pid: int) -> None:
+    """Worker: the process exists. The process itself may have spoken before."""
+    near.send(PID + b"%d" % pid)
 
 
 def say_ready(near: socket.socket, warnings: list[str], console: int = -1) -> None:

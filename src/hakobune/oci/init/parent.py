@@ -2,20 +2,21 @@
 
 The worker is a throw-away fork of the shim (or `hako-runtime` itself): what it imports, parses and
 allocates dies with it. The new process is a child of the *worker's parent* (CLONE_PARENT), so the
-shim reaps it. Between cgroup and pid message a kill leaves an empty cgroup, which boot and the
-shim's clean-up remove by its path. Imports: os, json; oci, cgroups, linux.
+shim reaps it. The asker hears of the cgroup (`made`) before there is a process in it: whoever is killed
+after that, the container can be found and ended by its path. Imports: os, json; oci, cgroups, linux.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hakobune.cgroups.cgroup import Cgroup
-from hakobune.errors import InvalidArgument, NotFound, Unimplemented
+from hakobune.errors import HakoError, InvalidArgument, NotFound, Unimplemented
 from hakobune.linux import syscalls as sys
 from hakobune.oci import seccomp
 from hakobune.oci.config import Config, Process, parse, parse_process
@@ -41,7 +42,10 @@ SECCOMP_CACHE = ""  # a directory for compiled filters; empty: only those in mem
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One creation: the bundle, the snapshot's mounts (may be empty), the streams (None: a terminal)."""
+    """One creation: the bundle, the snapshot's mounts (may be empty), the streams (None: a terminal).
+
+    `made(cgroup, config)` is called as soon as the cgroup stands.
+    """
 
     bundle: str
     rootfs: Sequence[Mount]
@@ -49,6 +53,7 @@ class Request:
     near: socket.socket
     gate: Gate
     clone_parent: bool = True
+    made: Callable[[Cgroup, Config], None] = lambda _cgroup, _config: None
 
 
 def load(bundle: str) -> Config:
@@ -140,8 +145,9 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
     process = _check(config)
     program, program_flags = _seccomp(config)
     rootfs = config.root if config.root.startswith("/") else f"{request.bundle}/{config.root}"
-    cgroup = Cgroup.create(cgroup_path(config, container_id), config.resources)
+    cgroup = _make_cgroup(cgroup_path(config, container_id), config)
     try:
+        request.made(cgroup, config)
         plan = plans.build(config, request.rootfs, _cgroup_steps(cgroup, config))
         birth = Birth(config, process, rootfs, plan, request.streams, cgroup.open_tasks(), program,
                       program_flags, request.near, request.gate)  # fmt: skip
@@ -150,6 +156,19 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
         cgroup.delete(remove_empty_parents=True)
         raise
     return pid, cgroup, config
+
+
+def _make_cgroup(path: str, config: Config) -> Cgroup:
+    """As Cgroup.create; the empty groups above that it made go too when it fails."""
+    try:
+        return Cgroup.create(path, config.resources)
+    except InvalidArgument:
+        with contextlib.suppress(InvalidArgument):  # the path itself
+            Cgroup.find(path).remove_parents()
+        raise
+    except (HakoError, OSError):
+        Cgroup.find(path).remove_parents()
+        raise
 
 
 def _clone(birth: Birth, cgroup: Cgroup, flags: int, *, parent: bool) -> int:

@@ -1,0 +1,144 @@
+"""More processes in a running container: their streams, ends and errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hakobune.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from hakobune.testing import shims
+
+pytestmark = pytest.mark.root
+Make = Callable[..., shims.Task]
+
+
+@pytest.fixture
+def running(make: Make) -> shims.Task:
+    task = make("sleep", "60")
+    task.create()
+    task.start()
+    return task
+
+
+def logged(path: Path) -> str:
+    return "".join(json.loads(line)["log"] for line in path.read_text().splitlines())
+
+
+def test_exec_runs_inside(running: shims.Task, place: Path) -> None:
+    log = place / "exec.log"
+    running.exec(
+        "e1",
+        ["sh", "-c", "echo $$ $(hostname) $(pwd) $X; cat /proc/self/cgroup; exit 5"],
+        stdout=f"json-file://{log}",
+        process={"cwd": "/tmp", "env": ["PATH=/bin:/usr/bin", "X=y"]},
+    )
+    assert running.state("e1") == "unknown"
+    pid = running.start("e1")
+    assert running.wait("e1").status == 5
+    first, *rest = logged(log).splitlines()
+    assert first.split()[1:] == ["hakobune", "/tmp", "y"]
+    assert all(line.endswith(":/") for line in rest)
+    assert running.delete("e1").pid == pid
+    with pytest.raises(NotFound):
+        running.state("e1")
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["nope"], r'exec: "nope": executable file not found in \$PATH'),
+        (["/no/such"], 'exec: "/no/such": stat /no/such: no such file or directory'),
+        (["/etc"], 'exec: "/etc": is a directory'),
+    ],
+)
+def test_exec_of_nothing(running: shims.Task, args: list[str], text: str) -> None:
+    running.exec("bad", args)
+    with pytest.raises(InvalidArgument, match=text):
+        running.start("bad")
+    with pytest.raises(NotFound):
+        running.state("bad")
+    assert running.state() == "running"
+    running.exec("bad", ["true"])
+    running.start("bad")
+    assert running.wait("bad").status == 0
+
+
+def test_exec_needs_a_running_container(make: Make) -> None:
+    task = make("true")
+    with pytest.raises(NotFound):
+        task.exec("e", ["true"])
+    task.create()
+    task.exec("early", ["true"])
+    with pytest.raises(FailedPrecondition, match="is created, not running"):
+        task.start("early")
+    task.start()
+    task.wait()
+    with pytest.raises(FailedPrecondition, match="is stopped, not running"):
+        task.exec("late", ["true"])
+    task.delete("early")
+    assert task.delete().status == 0
+
+
+def test_exec_twice_and_unknown(running: shims.Task) -> None:
+    running.exec("e", ["true"])
+    with pytest.raises(AlreadyExists):
+        running.exec("e", ["true"])
+    running.start("e")
+    running.wait("e")
+    with pytest.raises(FailedPrecondition, match="cannot start a stopped exec process"):
+        running.start("e")
+    for verb in (running.start, running.delete, running.state, running.wait):
+        with pytest.raises(NotFound):
+            verb("unknown")
+
+
+def test_exec_killed_alone(running: shims.Task) -> None:
+    running.exec("e", ["sleep", "60"])
+    running.start("e")
+    waiting = running.send_wait("e")
+    running.kill(exec_id="e")
+    assert running.answer_exit(waiting).status == 137
+    assert running.state() == "running"
+
+
+def test_many_execs_at_once(running: shims.Task) -> None:
+    names = [f"e{number}" for number in range(30)]
+    for number, name in enumerate(names):
+        running.exec(name, ["sh", "-c", f"exit {number}"])
+    starts = [running.send_start(name) for name in names]
+    waits = [running.send_wait(name) for name in names]
+    assert all(running.answer_pid(stream) > 0 for stream in starts)
+    assert [running.answer_exit(stream).status for stream in waits] == list(range(30))
+    for name in names:
+        running.delete(name)
+    assert len(running.pids()) == 1
+
+
+def test_a_stopped_exec_outlives_init(make: Make) -> None:
+    task = make("sleep", "60")
+    task.create()
+    task.start()
+    task.exec("e", ["sh", "-c", "exit 4"])
+    task.start("e")
+    task.wait("e")
+    task.kill()
+    task.wait()
+    assert task.delete("e").status == 4
+    task.delete()
+
+
+def test_exec_of_another_user_and_limits(running: shims.Task, place: Path) -> None:
+    log = place / "user.log"
+    user = {"uid": 1000, "gid": 1001, "additionalGids": [7]}
+    limits = [{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 77}]
+    running.exec("u", ["sh", "-c", "id; ulimit -n; echo x > /dev/stdout"], stdout=f"json-file://{log}",
+                 process={"user": user, "rlimits": limits})  # fmt: skip
+    running.start("u")
+    assert running.wait("u").status == 0
+    text = logged(log)
+    assert "uid=1000" in text
+    assert "gid=1001" in text
+    assert text.endswith("77\nx\n")

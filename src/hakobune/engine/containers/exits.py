@@ -1,0 +1,125 @@
+"""The end of a container, as the engine lives it: recorded, told to its clients, cleaned up, perhaps started again.
+
+Order: the record is on disk before any client knows (RELEASE), the network and the task go next, and what
+waits for a removal is answered when the container is gone. Imports: the room's own modules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+
+from hakobune.engine.containers import lifecycle, remove, start
+from hakobune.engine.containers.deps import Deps, now
+from hakobune.engine.containers.model import Container, Waiter
+from hakobune.engine.containers.wait import answer
+from hakobune.engine.http.message import Taken
+from hakobune.engine.runtime import Ended
+from hakobune.errors import HakoError, NotFound
+
+
+async def ended(deps: Deps, container: Container, end: Ended) -> None:
+    """Live through one end. Ends that belong to an earlier life of the container are passed over."""
+    async with container.lock:
+        if not container.state.running or end.pid not in (container.state.pid, 0):
+            return
+        again = await _end(deps, container, end)
+    if container.auto_remove:
+        await _remove(deps, container)
+    elif again:
+        container.restart = asyncio.create_task(_restart(deps, container))
+
+
+async def _end(deps: Deps, container: Container, end: Ended) -> bool:
+    """Record, release, clean up; returns whether it is to start again."""
+    state = container.state
+    ran = max(0.0, (end.at - state.started_at) / 1e9)
+    state.status, state.pid = "exited", 0
+    state.exit_code, state.finished_at = end.exit_code, end.at or now()
+    again = lifecycle.restarts(
+        container.host["RestartPolicy"],
+        end.exit_code,
+        container.restart_count,
+        stopped=container.manually_stopped,
+    )
+    if again:
+        state.status = "restarting"
+        container.backoff = lifecycle.next_backoff(container.backoff, ran)
+    container.network = {}
+    deps.store.save(container)
+    await _release(container)
+    deps.tell(container, "die", exitCode=str(end.exit_code), execDuration=str(int(ran)))
+    try:
+        await deps.runtime.delete(container.id)
+    except HakoError as err:
+        print(f"hakod: task of {container.short_id} not deleted: {err}", file=sys.stderr)
+    with contextlib.suppress(HakoError, OSError):
+        deps.networks.detach(container.id)
+    container.execs.clear()
+    container.ended.set()
+    return again
+
+
+async def _release(container: Container) -> None:
+    """The shim may answer its clients; those that wait for the removal come back to us."""
+    side, container.side = container.side, None
+    if side is None:
+        return
+    try:
+        if container.auto_remove:
+            for client in await side.reclaim():
+                container.waiters.append(Waiter(Taken(client, b""), "removed", b""))
+        await side.release()
+    except HakoError:
+        pass  # the shim is gone: nobody is left to be told there
+    finally:
+        side.close()
+
+
+async def _remove(deps: Deps, container: Container) -> None:
+    """`--rm`."""
+    try:
+        await remove.remove(deps, container, volumes=True)
+    except NotFound:
+        pass
+    except HakoError as err:
+        print(f"hakod: container {container.short_id} not removed: {err}", file=sys.stderr)
+        _answer_all(container)
+
+
+def _answer_all(container: Container) -> None:
+    waiters, container.waiters = container.waiters, []
+    for waiter in waiters:
+        answer(waiter, container.state.exit_code)
+
+
+async def _restart(deps: Deps, container: Container) -> None:
+    """Start again after the back-off, for as long as the policy says so."""
+    while True:
+        await asyncio.sleep(container.backoff)
+        async with container.lock:
+            if container.state.status != "restarting" or container.removed:
+                return
+            container.restart_count += 1
+            try:
+                await start.launch(deps, container)
+            except (HakoError, OSError):
+                if not lifecycle.restarts(
+                    container.host["RestartPolicy"], container.state.exit_code, container.restart_count,
+                    stopped=container.manually_stopped,
+                ):  # fmt: skip
+                    return
+                container.backoff = lifecycle.next_backoff(container.backoff, 0)
+                container.state.status = "restarting"
+                deps.store.save(container)
+                continue
+            container.restart = None
+            return
+
+
+async def out_of_memory(deps: Deps, container: Container) -> None:
+    """The kernel killed in it."""
+    container.state.oom_killed = True
+    deps.store.save(container)
+    deps.tell(container, "oom")

@@ -1,0 +1,65 @@
+"""DELETE /containers/{id}: marked first, then taken apart piece by piece, so that a crash goes on where it was."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+
+from hakobune.engine.containers import lifecycle, stop
+from hakobune.engine.containers.deps import Deps
+from hakobune.engine.containers.model import Container
+from hakobune.engine.containers.wait import answer
+from hakobune.errors import Conflict, HakoError, NotFound
+
+
+async def remove(deps: Deps, container: Container, *, force: bool = False, volumes: bool = False) -> None:
+    """Remove it, with `volumes` also those that have no name. Raises Conflict while it runs, unless `force`."""
+    if container.state.status == "removing" and container.lock.locked():
+        raise Conflict(f"removal of container {container.name} is already in progress")
+    lifecycle.may_remove(container.state.status, container.name, force=force)
+    if container.state.running:
+        await stop.end(deps, container)
+    async with container.lock:
+        if container.removed:
+            raise NotFound(f"No such container: {container.id}")
+        lifecycle.may_remove(container.state.status, container.name, force=force)
+        if container.restart is not None:
+            container.restart.cancel()
+        container.state.status = "removing"
+        deps.store.save(container)
+        await take_apart(deps, container, volumes=volumes)
+
+
+async def take_apart(deps: Deps, container: Container, *, volumes: bool) -> None:
+    """Everything of a container whose removal is recorded; the caller holds the lock. Idempotent."""
+    try:
+        await deps.runtime.delete(container.id)
+        deps.networks.detach(container.id)
+        await deps.runtime.discard(container.id)
+    except HakoError as err:
+        container.state.status, container.state.error = "dead", str(err)
+        deps.store.save(container)
+        raise
+    for point in container.mounts:
+        if point.type == "volume":
+            deps.volumes.release(point.name, container.id)
+            if volumes and point.anonymous:
+                _drop_volume(deps, point.name)
+    await asyncio.to_thread(shutil.rmtree, deps.directory(container), ignore_errors=True)
+    deps.store.remove(container)
+    container.removed = True
+    container.ended.set()
+    deps.tell(container, "destroy")
+    waiters, container.waiters = container.waiters, []
+    for waiter in waiters:
+        answer(waiter, container.state.exit_code)
+    for client in container.waiting:
+        client.taken.sock.close()
+    container.waiting.clear()
+
+
+def _drop_volume(deps: Deps, name: str) -> None:
+    try:
+        deps.volumes.remove(name)
+    except HakoError:
+        pass  # another container has it too

@@ -1,0 +1,102 @@
+"""What a new engine does with the containers of the one before it: adopt, bury, finish, start.
+
+Each container is settled by itself; one that cannot be settled is told and does not hold up the others.
+Imports: the room's own modules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from hakobune.engine.containers import exits, lifecycle, remove, start
+from hakobune.engine.containers.deps import Deps, now
+from hakobune.engine.containers.model import Container
+from hakobune.engine.runtime import Ended, Standing
+from hakobune.errors import HakoError
+from hakobune.shim.client import Side
+
+LOST = 255  # the exit code when nobody saw the end, as after a reboot
+
+
+async def take_over(deps: Deps) -> None:
+    """Settle every container on record; returns when all are."""
+    standing = await deps.runtime.standing()
+    known = {container.id for container in deps.store}
+    await asyncio.gather(*(_settled(deps, container, standing.get(container.id)) for container in deps.store))
+    for identity in standing.keys() - known:
+        try:
+            await deps.runtime.delete(identity)
+            await deps.runtime.discard(identity)
+        except HakoError as err:
+            print(f"hakod: task {identity[:12]} of no container: {err}", file=sys.stderr)
+
+
+async def _settled(deps: Deps, container: Container, task: Standing | None) -> None:
+    try:
+        await _settle(deps, container, task)
+    except (HakoError, OSError) as err:
+        print(f"hakod: container {container.short_id} not taken over: {err}", file=sys.stderr)
+
+
+async def _settle(deps: Deps, container: Container, task: Standing | None) -> None:
+    state = container.state
+    if state.status == "removing":
+        async with container.lock:
+            await remove.take_apart(deps, container, volumes=container.auto_remove)
+        return
+    alive = task is not None and task.status in ("running", "paused")
+    if state.running and alive and task is not None:
+        await _adopt(deps, container, task)
+    elif state.running:
+        await _bury(deps, container, task)
+    elif alive and task is not None and state.status in ("created", "exited", "restarting"):
+        # it was started, and the engine died before it had recorded that
+        state.status, state.pid, state.started_at = task.status, task.pid, now()
+        container.ended.clear()
+        await _adopt(deps, container, task)
+    else:
+        await _tidy(deps, container, task)
+
+
+async def _adopt(deps: Deps, container: Container, task: Standing) -> None:
+    """It never noticed."""
+    container.state.status, container.state.pid = task.status, task.pid
+    container.rootfs = ()
+    container.side = await Side.connect(deps.side_path(container))
+    if not container.host["NetworkMode"].startswith("container:"):
+        deps.networks.adopt(container.id, task.pid)
+    deps.store.save(container)
+
+
+async def _bury(deps: Deps, container: Container, task: Standing | None) -> None:
+    """It ended while no engine was there."""
+    try:
+        container.side = await Side.connect(deps.side_path(container))
+    except HakoError:
+        container.side = None
+    code, at = (task.exit_code, task.exited_at) if task is not None else (LOST, now())
+    policy = container.host["RestartPolicy"]
+    again = lifecycle.restarts_at_boot(policy, code, stopped=container.manually_stopped)
+    await exits.ended(deps, container, Ended(container.id, container.id, 0, code, at))
+    if again and not container.removed and container.restart is None:
+        await start.start(deps, container)
+
+
+async def _tidy(deps: Deps, container: Container, task: Standing | None) -> None:
+    """It does not run: nothing of it may be left below; perhaps it is to run now."""
+    if task is not None:
+        await deps.runtime.delete(container.id)
+    deps.networks.detach(container.id)
+    if container.auto_remove and container.state.started_at:
+        await remove.remove(deps, container, volumes=True)
+        return
+    policy = container.host["RestartPolicy"]
+    wanted = container.state.status == "restarting" or (
+        container.state.started_at
+        and lifecycle.restarts_at_boot(policy, container.state.exit_code, stopped=container.manually_stopped)
+    )
+    if wanted:
+        if container.state.status == "restarting":
+            container.state.status = "exited"
+        await start.start(deps, container)

@@ -1,0 +1,67 @@
+"""`--user` in numbers: names are looked up in the container's own /etc/passwd and /etc/group, never the host's.
+
+Pure functions over the two files' texts. Imports: errors, spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from hakobune.engine.containers.spec import Identity
+from hakobune.errors import InvalidArgument
+
+_MOST = 0xFFFFFFFE  # (uid_t)-1 means "leave as it is" to the kernel
+
+
+def resolve(user: str, passwd: str, group: str, extra: Sequence[str] = ()) -> Identity:
+    """`name`, `uid`, `name:group`, `uid:gid` -> numbers; `extra` are the groups of --group-add.
+
+    Raises InvalidArgument with the texts that Docker's clients know.
+    """
+    name, _, wanted_group = user.partition(":")
+    uid, gid, login = _user(name or "0", passwd)
+    groups: list[int] = []
+    if wanted_group:
+        gid = _group(wanted_group, group, user)
+    else:
+        groups = [number for number, members in _groups(group) if login and login in members]
+    groups += [_group(name, group, user) for name in extra]
+    return Identity(uid, gid, tuple(dict.fromkeys(groups)))
+
+
+def _user(name: str, passwd: str) -> tuple[int, int, str]:
+    """(uid, gid, login name) of a name or a number; a number need not stand in the file."""
+    for fields in _lines(passwd, 4):
+        if fields[0] == name or fields[2] == name:
+            return _number(fields[2], name), _number(fields[3], name), fields[0]
+    if not name.isdigit():
+        raise InvalidArgument(f"unable to find user {name}: no matching entries in passwd file")
+    return _number(name, name), 0, ""
+
+
+def _group(name: str, group: str, user: str) -> int:
+    for fields in _lines(group, 3):
+        if fields[0] == name or fields[2] == name:
+            return _number(fields[2], user)
+    if not name.isdigit():
+        raise InvalidArgument(f"unable to find group {name}: no matching entries in group file")
+    return _number(name, user)
+
+
+def _groups(group: str) -> Iterator[tuple[int, list[str]]]:
+    for fields in _lines(group, 4):
+        if fields[2].isdigit():
+            yield int(fields[2]), fields[3].split(",")
+
+
+def _lines(text: str, least: int) -> Iterator[list[str]]:
+    for line in text.splitlines():
+        fields = line.strip().split(":")
+        if len(fields) >= least and not line.startswith("#"):
+            yield fields
+
+
+def _number(text: str, user: str) -> int:
+    if not text.isdigit() or int(text) > _MOST:
+        raise InvalidArgument(f"invalid user {user}: uids and gids must be in range 0-{_MOST}")
+    return int(text)

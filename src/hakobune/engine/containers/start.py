@@ -134,7 +134,7 @@ def _endpoint(network: str, given: Mapping[str, Any], container: Container) -> E
     ipam = given.get("IPAMConfig") or {}
     return Endpoint(
         network=network,
-        aliases=tuple([container.name, container.short_id, *(given.get("Aliases") or ())]),
+        aliases=(container.name, container.short_id, *(given.get("Aliases") or ())),
         ipv4=ipam.get("IPv4Address") or "",
         mac=given.get("MacAddress") or "",
     )

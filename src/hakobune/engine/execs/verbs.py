@@ -1,0 +1,248 @@
+"""create, start, inspect, resize and the end of an exec.
+
+A start that fails after the client's connection was taken is told on that connection, as Docker does: the
+client then asks for the exit code, which is 127 or 126. Imports: containers, schema, wire.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from typing import Any
+
+from hakobune.engine.containers.attach import parse_detach_keys
+from hakobune.engine.containers.deps import Deps
+from hakobune.engine.containers.model import Container
+from hakobune.engine.containers.request import check_directory
+from hakobune.engine.containers.rootfs import opened_of, read
+from hakobune.engine.containers.spec import Identity, environment, process_document, security_options
+from hakobune.engine.containers.start import exit_code
+from hakobune.engine.containers.users import resolve
+from hakobune.engine.execs.model import Exec, Execs
+from hakobune.engine.http.message import Request, Response, Taken, upgrade_head
+from hakobune.engine.runtime import Ended, Streams
+from hakobune.engine.schema.shape import checked, strings
+from hakobune.errors import Conflict, HakoError, InvalidArgument
+from hakobune.oci import capabilities
+from hakobune.wire import side, stdcopy
+
+_SHAPE: dict[str, tuple[type, Any]] = {
+    "AttachStdin": (bool, False),
+    "AttachStdout": (bool, False),
+    "AttachStderr": (bool, False),
+    "Tty": (bool, False),
+    "Detach": (bool, False),
+    "DetachKeys": (str, ""),
+    "User": (str, ""),
+    "WorkingDir": (str, ""),
+    "Privileged": (bool, False),
+    "ConsoleSize": (list, [0, 0]),
+}
+
+
+def create(execs: Execs, container: Container, body: Any) -> Exec:
+    """A new exec; its process comes with the start. Raises Conflict, InvalidArgument."""
+    if not container.state.running:
+        raise Conflict(f"container {container.id} is not running")
+    if container.state.status == "paused":
+        raise Conflict(f"container {container.name} is paused, unpause the container before exec")
+    config = checked(body, _SHAPE, "ExecConfig")
+    config["Cmd"] = strings((body or {}).get("Cmd"), "ExecConfig.Cmd")
+    config["Env"] = strings((body or {}).get("Env"), "ExecConfig.Env")
+    if not config["Cmd"]:
+        raise InvalidArgument("no exec command specified")
+    if config["WorkingDir"]:
+        check_directory(config["WorkingDir"])
+    parse_detach_keys(config["DetachKeys"])
+    one = Exec(secrets.token_hex(32), container.id, config)
+    execs.add(one)
+    container.execs[one.id] = one
+    return one
+
+
+async def start(deps: Deps, execs: Execs, one: Exec, request: Request) -> Response | Taken:
+    """Run it, attached or not. Raises Conflict, InvalidArgument before the connection is taken."""
+    body = checked(await request.json(), {"Detach": (bool, False), "Tty": (bool, False), "ConsoleSize": (list, [0, 0])},
+                   "ExecStartConfig")  # fmt: skip
+    container = deps.store.get(one.container)
+    if one.status == "exited":
+        raise Conflict(f"exec process {one.id} has already run")
+    if one.status != "created":
+        raise Conflict(f"exec process {one.id} is already running")
+    if not container.state.running:
+        raise Conflict(f"container {container.id} is not running")
+    if container.state.status == "paused":
+        raise Conflict(f"container {container.id} is paused, unpause the container before exec")
+    one.status = "starting"
+    try:
+        document = _document(container, one, body["ConsoleSize"])
+    except (HakoError, OSError) as err:
+        one.status = "created"
+        raise InvalidArgument(str(err)) from err
+    if body["Detach"]:
+        await _run(deps, execs, container, one, document, None, b"")
+        return Response(200)
+    head = upgrade_head(request, one.tty)
+    taken = request.connection.take()
+    try:
+        await _run(deps, execs, container, one, document, taken, head)
+    except HakoError as err:
+        _tell_failure(taken, head, one, err)
+    return taken
+
+
+async def _run(
+    deps: Deps,
+    execs: Execs,
+    container: Container,
+    one: Exec,
+    document: dict[str, Any],
+    taken: Taken | None,
+    head: bytes,
+) -> None:
+    config = one.config
+    stdin = "attach:?once=1" if config["AttachStdin"] and taken else ""
+    output = "attach:" if taken else ""
+    streams = Streams(stdin, output, "" if one.tty else output, one.tty)
+    async with one.lock:
+        try:
+            await deps.runtime.exec(container.id, one.id, document, streams)
+            if taken is not None:
+                await _attach(container, one, taken, head)
+            one.pid = await deps.runtime.start(container.id, one.id)
+        except HakoError as err:
+            one.status, one.exit_code = "exited", exit_code(str(err))
+            execs.save(one)
+            with contextlib.suppress(HakoError):
+                await deps.runtime.forget_exec(container.id, one.id)
+            raise InvalidArgument(
+                f"OCI runtime exec failed: exec failed: unable to start container process: {err}"
+            ) from err
+        one.status = "running"
+        execs.save(one)
+    if taken is not None:
+        taken.sock.close()
+    words = " ".join(config["Cmd"])
+    deps.tell(container, f"exec_start: {words}", execID=one.id)
+
+
+async def _attach(container: Container, one: Exec, taken: Taken, head: bytes) -> None:
+    """The connection goes to the shim before the process runs."""
+    if container.side is None:
+        raise Conflict(f"container {container.id} is not running")
+    config = one.config
+    wanted = 0 if one.tty else side.FRAMED
+    for name, bit in (
+        ("AttachStdin", side.STDIN),
+        ("AttachStdout", side.STDOUT),
+        ("AttachStderr", side.STDERR),
+    ):
+        wanted |= bit if config[name] else 0
+    keys = parse_detach_keys(config["DetachKeys"])
+    await container.side.attach(one.id, wanted, head, taken.early, keys, taken.sock)
+
+
+def _tell_failure(taken: Taken, head: bytes, one: Exec, err: HakoError) -> None:
+    text = f"{err}\r\n".encode()
+    try:
+        # The shim may have written the head already, when it refused the process after taking the client.
+        taken.sock.send(head + (text if one.tty else stdcopy.frame("stdout", text)))
+    except OSError:
+        pass
+    finally:
+        taken.sock.close()
+
+
+def _document(container: Container, one: Exec, size: list[Any]) -> dict[str, Any]:
+    """The OCI Process. The user is looked up in the running container's own files."""
+    config, host = one.config, container.host
+    user = config["User"] or container.config["User"]
+    identity = Identity()
+    if user not in ("", "0", "root") or host["GroupAdd"]:
+        with opened_of(container.state.pid) as root:
+            identity = resolve(
+                user, read(root, "/etc/passwd"), read(root, "/etc/group"), host["GroupAdd"] or ()
+            )
+    privileged = bool(config["Privileged"] or host["Privileged"])
+    caps = capabilities.tweak(host["CapAdd"] or (), host["CapDrop"] or (), privileged=privileged)
+    rows, columns = (*(config["ConsoleSize"] or size), 0, 0)[:2]
+    given = {variable.partition("=")[0] for variable in config["Env"]}
+    inherited = [variable for variable in container.config["Env"] if variable.partition("=")[0] not in given]
+    document = process_document(
+        args=config["Cmd"],
+        env=environment(inherited + config["Env"], container.config["Hostname"], tty=one.tty),
+        cwd=config["WorkingDir"] or container.config["WorkingDir"] or "/",
+        tty=one.tty,
+        identity=identity,
+        caps=caps,
+        size=(int(rows), int(columns)),
+    )
+    security = security_options(host["SecurityOpt"] or ())
+    document["noNewPrivileges"] = security.get("no-new-privileges", "false") != "false"
+    return document
+
+
+async def ended(deps: Deps, execs: Execs, container: Container, end: Ended) -> None:
+    """An exec's process has ended: recorded, then its clients are released, then it is forgotten below."""
+    try:
+        one = execs.get(end.process)
+    except HakoError:
+        return
+    async with one.lock:
+        if one.status != "running":
+            return
+        one.status, one.exit_code, one.pid = "exited", end.exit_code, 0
+        execs.save(one)
+    if container.side is not None:
+        with contextlib.suppress(HakoError):
+            await container.side.release(one.id)
+    deps.tell(container, "exec_die", execID=one.id, exitCode=str(end.exit_code))
+    with contextlib.suppress(HakoError):
+        await deps.runtime.forget_exec(container.id, one.id)
+
+
+async def resize(deps: Deps, one: Exec, rows: int, columns: int) -> None:
+    """The window size of its terminal. Raises Conflict when it does not run."""
+    if one.status != "running":
+        raise Conflict(f"exec process {one.id} is not running")
+    await deps.runtime.resize(one.container, rows, columns, one.id)
+
+
+async def take_over(deps: Deps, execs: Execs, container: Container) -> None:
+    """Execs that ended while no engine was there."""
+    for one in execs.of(container.id):
+        if one.status != "running":
+            continue
+        container.execs[one.id] = one
+        try:
+            standing = await deps.runtime.exec_standing(container.id, one.id)
+        except HakoError:
+            standing = None
+        if standing is not None and standing.status in ("running", "paused"):
+            continue
+        code = standing.exit_code if standing is not None else 255
+        await ended(deps, execs, container, Ended(container.id, one.id, one.pid, code, 0))
+
+
+def inspect(container: Container, one: Exec) -> dict[str, Any]:
+    """The document of GET /exec/{id}/json."""
+    config = one.config
+    return {
+        "ID": one.id,
+        "Running": one.status == "running",
+        "ExitCode": one.exit_code,
+        "ProcessConfig": {
+            "tty": one.tty,
+            "entrypoint": config["Cmd"][0],
+            "arguments": config["Cmd"][1:],
+            "privileged": config["Privileged"],
+            "user": config["User"],
+        },
+        "OpenStdin": config["AttachStdin"],
+        "OpenStderr": config["AttachStderr"],
+        "OpenStdout": config["AttachStdout"],
+        "CanRemove": one.status == "exited",
+        "ContainerID": container.id,
+        "DetachKeys": config["DetachKeys"],
+        "Pid": one.pid,
+    }

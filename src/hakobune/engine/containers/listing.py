@@ -114,15 +114,10 @@ def _ports(container: Container) -> list[dict[str, Any]]:
         bindings = published.get(f"{number}/{protocol}") or ()
         if not bindings and container.state.running:
             found.append({"PrivatePort": number, "Type": protocol})
-        for binding in bindings:
-            found.append(
-                {
-                    "IP": binding["HostIp"],
-                    "PrivatePort": number,
-                    "PublicPort": int(binding["HostPort"]),
-                    "Type": protocol,
-                }
-            )
+        found += [
+            {"IP": one["HostIp"], "PrivatePort": number, "PublicPort": int(one["HostPort"]), "Type": protocol}
+            for one in bindings
+        ]
     return found
 
 

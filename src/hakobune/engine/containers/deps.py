@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from hakobune.engine.containers.model import Container
 from hakobune.engine.containers.store import Store
 from hakobune.engine.runtime import Runtime
-from hakobune.net.networks import Attachment, Wanted
+from hakobune.net.model import Attachment, Wanted
 
 
 class Image(Protocol):

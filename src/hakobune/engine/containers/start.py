@@ -17,7 +17,7 @@ from hakobune.engine.containers.model import Container
 from hakobune.engine.containers.spec import Identity, Surroundings, build
 from hakobune.engine.runtime import Streams
 from hakobune.errors import HakoError, InvalidArgument, NotFound
-from hakobune.net.networks import Attachment, Endpoint, PortBinding, Wanted
+from hakobune.net.model import Attachment, Endpoint, PortBinding, Wanted
 from hakobune.shim.client import Side
 
 _identities: dict[tuple[str, str, tuple[str, ...]], Identity] = {}

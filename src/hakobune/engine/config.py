@@ -1,0 +1,243 @@
+"""The engine's settings, frozen: command line and daemon.json, each key checked, none given in both.
+
+Names and meanings are dockerd's. Raises InvalidArgument with the key and what to do. Imports: errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hakobune.errors import InvalidArgument
+
+DATA_ROOT = "/var/lib/hakobune"
+EXEC_ROOT = "/run/hakobune"
+CONFIG_FILE = "/etc/hakobune/daemon.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that an engine is told when it starts."""
+
+    hosts: tuple[str, ...]
+    data_root: str = DATA_ROOT
+    exec_root: str = EXEC_ROOT
+    pidfile: str = ""
+    containerd: str = ""  # empty: a private one
+    group: str = "docker"
+    bridge: str = "hako0"
+    bip: str = ""
+    pools: tuple[tuple[str, int], ...] = ()
+    mtu: int = 1500
+    icc: bool = True
+    host_ip: str = "0.0.0.0"
+    log_driver: str = "json-file"
+    log_opts: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    debug: bool = False
+
+    @property
+    def containerd_root(self) -> str:
+        """The private manager's --root."""
+        return os.path.join(self.data_root, "containerd")
+
+    @property
+    def containerd_state(self) -> str:
+        """The private manager's --state."""
+        return os.path.join(self.exec_root, "containerd")
+
+    @property
+    def containerd_address(self) -> str:
+        """The manager's socket."""
+        return self.containerd or os.path.join(self.exec_root, "containerd.sock")
+
+
+# daemon.json key -> (attribute of the parsed arguments, type)
+_KEYS: dict[str, tuple[str, type]] = {
+    "hosts": ("hosts", list),
+    "data-root": ("data_root", str),
+    "exec-root": ("exec_root", str),
+    "pidfile": ("pidfile", str),
+    "containerd": ("containerd", str),
+    "group": ("group", str),
+    "bridge": ("bridge", str),
+    "bip": ("bip", str),
+    "default-address-pools": ("pools", list),
+    "mtu": ("mtu", int),
+    "icc": ("icc", bool),
+    "ip": ("host_ip", str),
+    "log-driver": ("log_driver", str),
+    "log-opts": ("log_opts", dict),
+    "labels": ("labels", list),
+    "dns": ("dns", list),
+    "debug": ("debug", bool),
+    "live-restore": ("live_restore", bool),
+    "default-runtime": ("default_runtime", str),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors are the project's own."""
+
+    def error(self, message: str) -> Any:
+        raise InvalidArgument(f"{message}; see hakod --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="hakod",
+        description="Hakobune's engine: the Docker API, on a hako-containerd of its own or the one you name.",
+        argument_default=argparse.SUPPRESS,
+    )
+    option = parser.add_argument
+    option("-H", "--host", dest="hosts", action="append", metavar="ADDRESS",
+           help="listen here: unix://PATH or tcp://HOST:PORT; may repeat (unix://EXEC-ROOT/docker.sock)")  # fmt: skip
+    option("--data-root", metavar="DIR", help=f"what survives a reboot ({DATA_ROOT})")
+    option("--exec-root", metavar="DIR", help=f"what does not ({EXEC_ROOT})")
+    option("-p", "--pidfile", metavar="FILE", help="write the process id here (EXEC-ROOT/hakod.pid)")
+    option("--config-file", metavar="FILE", default=CONFIG_FILE, help=f"settings in JSON ({CONFIG_FILE})")
+    option(
+        "--containerd", metavar="ADDRESS", help="socket of a running containerd (a private one is started)"
+    )
+    option("-G", "--group", metavar="NAME", help="group that may use the unix socket (docker)")
+    option("-b", "--bridge", metavar="NAME", help="bridge of the default network (hako0)")
+    option("--bip", metavar="CIDR", help="address and prefix of that bridge (a free one)")
+    option("--default-address-pool", dest="pools", action="append", metavar="base=CIDR,size=N",
+           help="where new networks take their subnets from; may repeat")  # fmt: skip
+    option("--mtu", type=int, metavar="BYTES", help="MTU of container networks (1500)")
+    option(
+        "--icc",
+        type=_truth,
+        metavar="true|false",
+        help="containers of the default network may talk to each other (true)",
+    )
+    option(
+        "--ip",
+        dest="host_ip",
+        metavar="ADDRESS",
+        help="where ports are published that name no address (0.0.0.0)",
+    )
+    option("--log-driver", metavar="NAME", help="json-file or none (json-file)")
+    option(
+        "--log-opt",
+        dest="log_opts",
+        action="append",
+        metavar="K=V",
+        help="option of the log driver; may repeat",
+    )
+    option("--label", dest="labels", action="append", metavar="K=V", help="label of this engine; may repeat")
+    option("--dns", action="append", metavar="ADDRESS", help="DNS server of containers; may repeat")
+    option("--live-restore", action="store_true", help="accepted: containers always outlive the daemons")
+    option("--default-runtime", metavar="NAME", help="hako, the only one so far")
+    option("--add-runtime", action="append", metavar="NAME=PATH", help="not served yet")
+    option("-l", "--log-level", metavar="LEVEL", help="accepted")
+    option("-D", "--debug", action="store_true", help="say more")
+    option("-v", "--version", action="store_true", help="say the version and end")
+    return parser
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise argparse.ArgumentTypeError(f"true or false is needed, got {text!r}")
+    return text.lower() in ("true", "1")
+
+
+def parse(argv: Sequence[str]) -> Config | None:
+    """The settings; None when only the version was asked for. Raises InvalidArgument."""
+    given = vars(_parser().parse_args(argv))
+    if given.pop("version", False):
+        return None
+    path = given.pop("config_file")
+    if "log_opts" in given:
+        given["log_opts"] = dict(_pair(text, "log-opt") for text in given["log_opts"])
+    from_file = _read(path, must=path != CONFIG_FILE)
+    for key, (attribute, _kind) in _KEYS.items():
+        if key in from_file and attribute in given:
+            raise InvalidArgument(
+                f"the following directives are specified both as a flag and in the configuration file: {key}: "
+                f"(from flag: {given[attribute]}, from file: {from_file[key]}): remove one of them"
+            )
+        if key in from_file:
+            given[attribute] = from_file[key]
+    return _config(given)
+
+
+def _read(path: str, *, must: bool) -> dict[str, Any]:
+    try:
+        with open(path) as file:
+            document = json.load(file)
+    except FileNotFoundError as err:
+        if must:
+            raise InvalidArgument(f"configuration file {path}: no such file") from err
+        return {}
+    except (OSError, ValueError) as err:
+        raise InvalidArgument(f"configuration file {path}: {err}") from err
+    if not isinstance(document, dict):
+        raise InvalidArgument(f"configuration file {path}: an object is needed")
+    for key, value in document.items():
+        if key not in _KEYS:
+            raise InvalidArgument(
+                f"the following directives don't match any configuration option: {key} (in {path})"
+            )
+        if not isinstance(value, _KEYS[key][1]):
+            raise InvalidArgument(f"configuration file {path}: {key}: {value!r} has the wrong type")
+    return document
+
+
+def _config(given: dict[str, Any]) -> Config:
+    for name in ("add_runtime",):
+        if given.pop(name, None):
+            raise InvalidArgument("--add-runtime: other runtimes than hako are not served yet")
+    if given.pop("default_runtime", "hako") != "hako":
+        raise InvalidArgument("--default-runtime: hako is the only runtime so far")
+    for accepted in ("live_restore", "log_level"):
+        given.pop(accepted, None)
+    if given.get("log_driver", "json-file") not in ("json-file", "none"):
+        raise InvalidArgument(f"--log-driver: no log driver named '{given['log_driver']}' is registered")
+    for name in ("data_root", "exec_root", "pidfile", "containerd"):
+        if given.get(name):
+            given[name] = os.path.abspath(given[name].removeprefix("unix://"))
+    exec_root = given.get("exec_root", EXEC_ROOT)
+    hosts = given.pop("hosts", None) or [f"unix://{exec_root}/docker.sock"]
+    given["pools"] = tuple(_pool(pool) for pool in given.get("pools", ()))
+    given.setdefault("pidfile", f"{exec_root}/hakod.pid")
+    for name in ("labels", "dns"):
+        given[name] = tuple(given.get(name, ()))
+    return Config(hosts=tuple(check_host(host) for host in hosts), **given)
+
+
+def check_host(host: str) -> str:
+    """An address to listen on. Raises InvalidArgument."""
+    scheme, found, rest = host.partition("://")
+    if not found and host.startswith("/"):
+        return f"unix://{host}"
+    if scheme == "unix" and rest.startswith("/"):
+        return host
+    if scheme == "tcp" and rest.rpartition(":")[2].isdigit():
+        return host
+    raise InvalidArgument(f"unable to parse docker host `{host}`: unix:///PATH or tcp://HOST:PORT is needed")
+
+
+def _pair(text: str, what: str) -> tuple[str, str]:
+    key, found, value = text.partition("=")
+    if not found or not key:
+        raise InvalidArgument(f"--{what}: {text!r} is not of the form key=value")
+    return key, value
+
+
+def _pool(pool: Any) -> tuple[str, int]:
+    """`base=10.0.0.0/8,size=24`, or {"base": …, "size": …}."""
+    words = (
+        dict(_pair(word, "default-address-pool") for word in pool.split(","))
+        if isinstance(pool, str)
+        else pool
+    )
+    try:
+        return str(words["base"]), int(words["size"])
+    except (KeyError, TypeError, ValueError) as err:
+        raise InvalidArgument(f"--default-address-pool: {pool!r}: base=CIDR,size=N is needed") from err

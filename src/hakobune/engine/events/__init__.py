@@ -1,0 +1,1 @@
+"""What happens, told as it happens: the bus that every room publishes on, and GET /events."""

@@ -1,0 +1,125 @@
+"""The bus: events in Docker's shape, the last ones remembered, each listener with a queue of its own.
+
+A listener that does not read loses the oldest events, never the engine its time. Imports: asyncio, schema.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from hakobune.engine.schema.filters import Filters
+
+BACKLOG = 256
+QUEUE = 4096
+
+Event = dict[str, Any]
+
+# filter name -> the kind of actor whose id or name it names
+_ACTORS = (
+    "container",
+    "image",
+    "volume",
+    "network",
+    "daemon",
+    "plugin",
+    "service",
+    "node",
+    "secret",
+    "config",
+)
+FILTERS = (*_ACTORS, "event", "type", "label", "scope")
+
+
+class Bus:
+    """Belongs to the loop's thread."""
+
+    def __init__(self) -> None:
+        self._past: deque[Event] = deque(maxlen=BACKLOG)
+        self._listeners: set[asyncio.Queue[Event]] = set()
+
+    @property
+    def listeners(self) -> int:
+        """How many listen now."""
+        return len(self._listeners)
+
+    def publish(self, kind: str, action: str, actor: str, attributes: Mapping[str, str]) -> None:
+        """Tell that `action` happened to the `kind` named `actor`."""
+        at = time.time_ns()
+        event: Event = {}
+        if kind == "container":
+            event = {"status": action, "id": actor, "from": attributes.get("image", "")}
+        elif kind == "image":
+            event = {"status": action, "id": actor}
+        event |= {
+            "Type": kind,
+            "Action": action,
+            "Actor": {"ID": actor, "Attributes": dict(attributes)},
+            "scope": "local",
+            "time": at // 1_000_000_000,
+            "timeNano": at,
+        }
+        self._past.append(event)
+        for queue in self._listeners:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(event)
+
+    async def listen(self, since: int, until: int, filters: Filters) -> AsyncIterator[Event]:
+        """Events from `since` on (nanoseconds; 0: from now), live until `until` (0: for ever)."""
+        queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE)
+        past = [event for event in self._past if since and event["timeNano"] >= since]
+        self._listeners.add(queue)
+        try:
+            for event in past:
+                if (not until or event["timeNano"] <= until) and fits(event, filters):
+                    yield event
+            while (event := await _next(queue, until)) is not None:
+                if fits(event, filters):
+                    yield event
+        finally:
+            self._listeners.discard(queue)
+
+
+async def _next(queue: asyncio.Queue[Event], until: int) -> Event | None:
+    """The next event, None when the time is over."""
+    if not until:
+        return await queue.get()
+    left = (until - time.time_ns()) / 1e9
+    if left <= 0:
+        return None
+    try:
+        return await asyncio.wait_for(queue.get(), left)
+    except TimeoutError:
+        return None
+
+
+def fits(event: Event, filters: Filters) -> bool:
+    """Whether a listener with these filters wants it."""
+    actor, attributes = event["Actor"]["ID"], event["Actor"]["Attributes"]
+    if not filters.any_of("type", [event["Type"]]) or not filters.any_of("scope", [event["scope"]]):
+        return False
+    if "event" in filters and not any(_is(event["Action"], wanted) for wanted in filters.get("event")):
+        return False
+    if not filters.labels(attributes):
+        return False
+    for kind in _ACTORS:
+        wanted = filters.get(kind)
+        if wanted and not any(_names(event, kind, actor, attributes, value) for value in wanted):
+            return False
+    return True
+
+
+def _is(action: str, wanted: str) -> bool:
+    return action == wanted or action.partition(":")[0] == wanted
+
+
+def _names(event: Event, kind: str, actor: str, attributes: Mapping[str, str], value: str) -> bool:
+    if kind == "image" and event["Type"] == "container":
+        return attributes.get("image") in (value, f"{value}:latest")
+    if event["Type"] != kind:
+        return kind == "container" and attributes.get("container", "-").startswith(value)
+    return actor.startswith(value) or attributes.get("name") in (value, f"{value}:latest")

@@ -1,0 +1,100 @@
+"""The flags of `create` and `run`: Docker's names and kinds, explained in our words."""
+
+from __future__ import annotations
+
+CREATE_FLAGS = """
+    --add-host list            Add a line to /etc/hosts (NAME:IP; IP may be host-gateway)
+    --annotation map           Add an annotation for the OCI runtime (KEY=VALUE)
+-a, --attach list              Connect only these streams: stdin, stdout, stderr
+    --blkio-weight int         Share of block I/O, 10 to 1000
+    --cap-add list             Give a Linux capability (NET_ADMIN, ALL, …)
+    --cap-drop list            Take a Linux capability away
+    --cgroup-parent string     Put the container's control group under this one
+    --cgroupns string          Control group namespace: host or private
+    --cidfile string           Write the container's id to this file, which must not exist yet
+    --cpu-period int           Length of a CPU quota's period in microseconds
+    --cpu-quota int            Microseconds of CPU time per period
+-c, --cpu-shares int           Share of CPU time, relative to others (1024 is a whole share)
+    --cpus decimal             Number of CPUs, fractions allowed
+    --cpuset-cpus string       Run on these CPUs only (0-3 or 0,1)
+    --cpuset-mems string       Use memory of these nodes only (0-3 or 0,1)
+    --device list              Give a host device (/dev/x[:/dev/y[:rwm]])
+    --device-cgroup-rule list  Allow a class of devices (c 1:3 rwm)
+    --disable-content-trust    Accepted, does nothing
+    --dns list                 Ask this name server
+    --dns-option list          Add an option to resolv.conf
+    --dns-search list          Search names in this domain
+    --domainname string        NIS domain name inside
+    --entrypoint string        Run this instead of the image's entry point
+-e, --env list                 Set a variable inside (NAME=VALUE; NAME alone takes ours)
+    --env-file list            Read variables from a file, one per line
+    --expose list              Note that a port is served inside
+    --group-add list           Add a supplementary group
+    --health-cmd string        Command that tells whether the service inside is well
+    --health-interval duration  Time between two checks
+    --health-retries int       Failures in a row that count as unhealthy
+    --health-start-interval duration  Time between two checks while starting
+    --health-start-period duration  Time in which failures do not count
+    --health-timeout duration  Time that one check may take
+-h, --hostname string          Host name inside
+    --init                     Run a small init as process 1 that reaps and passes signals on
+-i, --interactive              Keep standard input open
+    --ip string                IPv4 address on the network
+    --ip6 string               IPv6 address on the network
+    --ipc string               IPC namespace: private, shareable, host, none, container:NAME
+    --isolation string         Accepted for compatibility: default
+-l, --label list               Attach a label (KEY=VALUE)
+    --label-file list          Read labels from a file, one per line
+    --link list                Make another container known by a name (CONTAINER:ALIAS)
+    --link-local-ip list       Link-local address on the network
+    --log-driver string        Where the output is logged
+    --log-opt list             Option of the log driver (KEY=VALUE)
+    --mac-address string       Ethernet address on the network
+-m, --memory bytes             Most memory (512m, 2g)
+    --memory-reservation bytes  Memory to keep when the machine runs short
+    --memory-swap bytes        Most memory and swap together; -1 for as much swap as there is
+    --memory-swappiness int    Readiness to swap, 0 to 100
+    --mount mount              Mount something (type=bind,source=/x,target=/y,readonly)
+    --name string              Name the container
+    --network network          Connect to: bridge, none, host, container:NAME or a network's name
+    --net network              The same as --network
+    --network-alias list       One more name on the network
+    --net-alias list           The same as --network-alias
+    --no-healthcheck           Switch the image's health check off
+    --oom-kill-disable         Do not kill processes when memory is used up
+    --oom-score-adj int        Readiness to be killed when the host runs short, -1000 to 1000
+    --pid string               PID namespace: host or container:NAME
+    --pids-limit int           Most processes and threads; -1 for no limit
+    --platform string          Platform of the image (linux/amd64)
+    --privileged               Take the fences away: all capabilities, devices and syscalls
+-p, --publish list             Publish a port ([IP:][HOST:]CONTAINER[/PROTOCOL], ranges allowed)
+-P, --publish-all              Publish every exposed port on a free port of the host
+    --pull string              Fetch the image first: always, missing or never
+-q, --quiet                    Show no progress while fetching
+    --read-only                Mount the root file system read only
+    --restart string           When it ends: no, on-failure[:N], always, unless-stopped
+    --rm                       Remove the container, and its nameless volumes, when it ends
+    --runtime string           Run by this runtime
+    --security-opt list        no-new-privileges, seccomp=FILE, seccomp=unconfined, apparmor=PROFILE, …
+    --shm-size bytes           Size of /dev/shm
+    --stop-signal string       Signal that asks the command to end
+    --stop-timeout int         Seconds from that signal to SIGKILL
+    --storage-opt list         Option of the storage driver (KEY=VALUE)
+    --sysctl map               Set a kernel parameter of its namespaces (KEY=VALUE)
+    --tmpfs list               Mount a file system in memory (/run[:size=64m,mode=1777])
+-t, --tty                      Give it a terminal
+    --ulimit ulimit            Set a resource limit (nofile=1024:2048)
+-u, --user string              Run as this user (NAME|UID[:GROUP|GID])
+    --userns string            User namespace: host
+    --uts string               Host name namespace: host
+-v, --volume list              Mount a volume or host path (SOURCE:TARGET[:ro,…])
+    --volume-driver string     Driver that makes volumes named in -v
+    --volumes-from list        Mount what another container mounts
+-w, --workdir string           Start in this directory
+"""
+
+RUN_FLAGS = """
+-d, --detach                   Leave it running in the background and print its id
+    --detach-keys string       Keys that leave the container running (ctrl-p,ctrl-q)
+    --sig-proxy                Pass signals on to the command (on unless =false)
+"""

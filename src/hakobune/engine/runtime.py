@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from hakobune.containerd.client import Client
 from hakobune.containerd.client.containers import Container as Record
-from hakobune.containerd.client.events import TaskExit, TaskOOM
+from hakobune.containerd.client.events import Subscription, TaskExit, TaskOOM
 from hakobune.errors import AlreadyExists, HakoError, NotFound
 from hakobune.spec.mount import Mount
 
@@ -85,7 +85,7 @@ class Runtime(Protocol):
     async def stats(self, identity: str) -> dict[str, Any]: ...
     async def standing(self) -> dict[str, Standing]: ...
     async def exec_standing(self, identity: str, process: str) -> Standing: ...
-    def ends(self) -> AsyncIterator[Ended | OutOfMemory]: ...
+    def ends(self) -> contextlib.AbstractAsyncContextManager[AsyncIterator[Ended | OutOfMemory]]: ...
 
 
 class ContainerdRuntime:
@@ -220,11 +220,20 @@ class ContainerdRuntime:
         task = await self._client.tasks.get(identity, process)
         return Standing(process, task.pid, task.status, task.exit_status, task.exited_at)
 
-    async def ends(self) -> AsyncIterator[Ended | OutOfMemory]:
-        """Ends of processes as they happen; the iterator ends with the connection."""
-        async for event in self._client.events.subscribe('topic=="/tasks/exit"', 'topic=="/tasks/oom"'):
-            value = event.value
-            if isinstance(value, TaskExit):
-                yield Ended(value.container_id, value.id, value.pid, value.exit_status, value.exited_at)
-            elif isinstance(value, TaskOOM):
-                yield OutOfMemory(value.container_id)
+    @contextlib.asynccontextmanager
+    async def ends(self) -> AsyncIterator[AsyncIterator[Ended | OutOfMemory]]:
+        """Ends of processes as they happen, from the moment the context is entered; they stop with the connection."""
+        subscription = await self._client.events.open('topic=="/tasks/exit"', 'topic=="/tasks/oom"')
+        try:
+            yield _ends(subscription)
+        finally:
+            subscription.close()
+
+
+async def _ends(subscription: Subscription) -> AsyncIterator[Ended | OutOfMemory]:
+    async for event in subscription:
+        value = event.value
+        if isinstance(value, TaskExit):
+            yield Ended(value.container_id, value.id, value.pid, value.exit_status, value.exited_at)
+        elif isinstance(value, TaskOOM):
+            yield OutOfMemory(value.container_id)

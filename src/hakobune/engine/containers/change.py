@@ -10,6 +10,7 @@ from hakobune.engine.containers.model import Container
 from hakobune.engine.containers.spec import resources
 from hakobune.engine.containers.store import check_name
 from hakobune.engine.schema.filters import Filters
+from hakobune.engine.schema.shape import checked
 from hakobune.errors import Conflict, HakoError, InvalidArgument
 
 
@@ -54,7 +55,7 @@ async def update(deps: Deps, container: Container, body: Any) -> list[str]:
     """New limits and restart policy; returns warnings. Raises InvalidArgument, and changes nothing then."""
     document = body if isinstance(body, dict) else {}
     table = {name: request.HOST[name] for name in (*request.RESOURCES, "RestartPolicy")}
-    asked = request.checked(document, table, "UpdateConfig")
+    asked = checked(document, table, "UpdateConfig")
     changed = {name: value for name, value in asked.items() if document.get(name) and value is not None}
     if policy := changed.get("RestartPolicy"):
         request.check_policy(policy)

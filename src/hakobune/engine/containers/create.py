@@ -19,7 +19,7 @@ from hakobune.engine.containers import mounts, naming, request, rootfs
 from hakobune.engine.containers.deps import Deps, Image, now
 from hakobune.engine.containers.model import Container, MountPoint
 from hakobune.engine.containers.store import check_name
-from hakobune.errors import HakoError, InvalidArgument, NotFound
+from hakobune.errors import HakoError, InvalidArgument
 
 
 async def create(deps: Deps, name: str, body: Any) -> tuple[Container, list[str]]:
@@ -36,6 +36,7 @@ async def create(deps: Deps, name: str, body: Any) -> tuple[Container, list[str]
     identity = secrets.token_hex(32)
     config["Hostname"] = config["Hostname"] or ("" if host["UTSMode"] == "host" else identity[:12])
     _choose_network(host, endpoints)
+    host["LogConfig"]["Type"] = host["LogConfig"]["Type"] or deps.log_driver
     points = mounts.parse_all(config, host, lambda other: deps.store.get(other).mounts)
     container = Container(
         id=identity,
@@ -141,12 +142,3 @@ def _warnings(host: dict[str, Any]) -> list[str]:
             "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources."
         )
     return found
-
-
-async def exists(deps: Deps, reference: str) -> bool:
-    """Whether an image is there."""
-    try:
-        await deps.images.resolve(reference)
-    except NotFound:
-        return False
-    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hakobune.engine.containers.model import Container
@@ -78,7 +78,9 @@ class Deps:
     bus: Bus
     root: str
     sides: str
-    live_log_options: Mapping[str, str]
+    log_driver: str = "json-file"
+    log_options: Mapping[str, str] = field(default_factory=dict)
+    dns: tuple[str, ...] = ()
 
     def directory(self, container: Container) -> str:
         """The container's own directory on the host."""

@@ -184,8 +184,8 @@ def _check_host(host: dict[str, Any]) -> None:
 
 def _check_log(host: dict[str, Any]) -> None:
     log = host["LogConfig"]
-    driver = log.get("Type") or "json-file"
-    if driver not in LOG_DRIVERS:
+    driver = log.get("Type") or ""
+    if driver and driver not in LOG_DRIVERS:
         raise InvalidArgument(f"logger: no log driver named '{driver}' is registered")
     options = log.get("Config") or {}
     for name, value in options.items():

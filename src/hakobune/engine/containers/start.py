@@ -216,7 +216,8 @@ def _files(deps: Deps, container: Container, attachment: Attachment) -> dict[str
     endpoints = list(attachment.endpoints.values())
     with contextlib.suppress(OSError), open("/etc/resolv.conf") as file:
         text = file.read()
-        resolv = files.resolv_conf(text, container.host, isolated=bool(attachment.netns_path))
+        asked = {**container.host, "Dns": container.host["Dns"] or list(deps.dns)}
+        resolv = files.resolv_conf(text, asked, isolated=bool(attachment.netns_path))
         gateway = next((state.gateway for state in endpoints if state.gateway), "127.0.0.1")
         addresses = [(state.ip, ()) for state in endpoints if state.ip]
         return files.write(deps.directory(container), container, addresses, gateway, resolv)
@@ -260,7 +261,7 @@ def _streams(deps: Deps, container: Container) -> Streams:
     config = container.config
     output = "attach:"
     if path := deps.log_path(container):
-        options = {**deps.live_log_options, **container.host["LogConfig"]["Config"]}
+        options = {**deps.log_options, **container.host["LogConfig"]["Config"]}
         most, number = request.size(options.get("max-size", "-1")), options.get("max-file", "1")
         output = f"json-file://{path}?max-size={most}&max-file={number}"
     stdin = ""

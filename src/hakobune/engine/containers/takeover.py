@@ -100,3 +100,19 @@ async def _tidy(deps: Deps, container: Container, task: Standing | None) -> None
         if container.state.status == "restarting":
             container.state.status = "exited"
         await start.start(deps, container)
+
+
+async def catch_up(deps: Deps) -> None:
+    """The manager was away: ends that it had nobody to tell."""
+    standing = await deps.runtime.standing()
+    for container in deps.store:
+        task = standing.get(container.id)
+        if not container.state.running or container.lock.locked():
+            continue
+        if task is None:
+            end = Ended(container.id, container.id, 0, LOST, now())
+        elif task.status == "stopped":
+            end = Ended(container.id, container.id, task.pid, task.exit_code, task.exited_at)
+        else:
+            continue
+        await exits.ended(deps, container, end)

@@ -77,9 +77,9 @@ class Bus:
             for event in past:
                 if (not until or event["timeNano"] <= until) and fits(event, filters):
                     yield event
-            while (event := await _next(queue, until)) is not None:
-                if fits(event, filters):
-                    yield event
+            while (fresh := await _next(queue, until)) is not None:
+                if fits(fresh, filters):
+                    yield fresh
         finally:
             self._listeners.discard(queue)
 

@@ -72,6 +72,15 @@ class Execs:
             "INSERT OR REPLACE INTO exec VALUES (?, ?, ?)", (one.id, one.container, json.dumps(record))
         )
 
+    def prune(self, container: str) -> None:
+        """The container has ended: its execs have too; those that clients may still ask about are kept."""
+        for one in self.of(container):
+            if one.status == "created":
+                del self._by_id[one.id]
+            elif one.status == "running":
+                one.status, one.exit_code, one.pid = "exited", 137, 0
+                self.save(one)
+
     def forget(self, container: str) -> None:
         """Drop all of a container."""
         gone = [one.id for one in self._by_id.values() if one.container == container]

@@ -1,0 +1,49 @@
+"""hakod: the engine daemon. Its flags are dockerd's; `hakod --help` lists them."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before gRPC is imported: its handlers would run in every child
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Sequence
+
+from hakobune.engine import config
+from hakobune.engine.app import App
+from hakobune.errors import HakoError
+
+
+async def _run(settings: config.Config) -> None:
+    app = App(settings)
+    await app.start()
+    gc.collect()
+    gc.freeze()  # what stands now stands for ever: no collection needs to look at it
+    print(f"hakod: ready on {', '.join(settings.hosts)}", file=sys.stderr)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+    await app.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code."""
+    try:
+        settings = config.parse(sys.argv[1:] if argv is None else argv)
+        if settings is None:
+            print("hakod 0.1.0")
+            return 0
+        os.umask(0o022)
+        asyncio.run(_run(settings))
+    except HakoError as err:
+        print(f"hakod: {err}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,204 @@
+"""The engine's composition root: every room is made here, wired to the others, started and ended in order.
+
+Start: lock the root, the manager, the database, networks, containers of the engine before us, and only then
+the sockets that clients see. End: the sockets first; containers go on running. Imports: every room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from hakobune.containerd.client import Client
+from hakobune.engine import wiring
+from hakobune.engine.config import Config
+from hakobune.engine.containerd_process import ContainerdProcess
+from hakobune.engine.containers import exits, takeover
+from hakobune.engine.containers.deps import Deps
+from hakobune.engine.containers.store import MIGRATION as CONTAINERS
+from hakobune.engine.containers.store import Store
+from hakobune.engine.events.bus import Bus
+from hakobune.engine.execs import verbs as exec_verbs
+from hakobune.engine.execs.model import MIGRATION as EXECS
+from hakobune.engine.execs.model import Execs
+from hakobune.engine.http.router import Router
+from hakobune.engine.http.server import Server
+from hakobune.engine.images.images import Images
+from hakobune.engine.runtime import ContainerdRuntime, Ended, OutOfMemory
+from hakobune.engine.volumes.volumes import MIGRATION as VOLUMES
+from hakobune.engine.volumes.volumes import Volumes
+from hakobune.errors import FailedPrecondition, HakoError, NotFound, Unavailable
+from hakobune.net import store as net_store
+from hakobune.net.model import DEFAULT_POOLS, Settings
+from hakobune.net.networks import Networks
+from hakobune.persist.database import Database
+
+NAMESPACE = "moby"
+SERVER = "Docker/28.3.0 (linux) Hakobune/0.1.0"
+_RECONNECT_SECONDS = 0.1
+
+
+class App:
+    """One engine. `start`, then `run_until` told to stop, then `close`."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._lock = -1
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._subscribed = asyncio.Event()
+
+    async def start(self) -> None:
+        """Come up; raises HakoError with what is in the way."""
+        config = self._config
+        for path, mode in ((config.data_root, 0o710), (config.exec_root, 0o711)):
+            os.makedirs(path, mode=mode, exist_ok=True)
+        for name in ("containers", "volumes"):
+            os.makedirs(f"{config.data_root}/{name}", mode=0o710, exist_ok=True)
+        os.makedirs(f"{config.exec_root}/s", mode=0o700, exist_ok=True)
+        self._lock = _locked(f"{config.data_root}/engine.lock")
+        _write_pid(config.pidfile)
+        self._client = Client(config.containerd_address, NAMESPACE)
+        self._manager = ContainerdProcess(config, self._client)
+        await self._manager.start()
+        self._open_rooms()
+        self._networks.start()
+        self._spawn(self._watch_ends())
+        await self._subscribed.wait()
+        await takeover.take_over(self._deps)
+        for container in self._deps.store:
+            if container.state.running:
+                await exec_verbs.take_over(self._deps, self._execs, container)
+        self._server = Server(Router(wiring.routes(self._rooms())), name=SERVER)
+        for host in config.hosts:
+            await self._listen(host)
+
+    def _open_rooms(self) -> None:
+        config = self._config
+        self._database = Database.open(f"{config.data_root}/engine.db", [CONTAINERS, EXECS, VOLUMES])
+        self._net_database = Database.open(f"{config.data_root}/network.db", net_store.MIGRATIONS)
+        self._bus = Bus()
+        settings = Settings(
+            bridge=config.bridge,
+            bip=config.bip,
+            pools=config.pools or DEFAULT_POOLS,
+            state_dir=config.exec_root,
+            host_ip=config.host_ip,
+            icc=config.icc,
+            mtu=config.mtu,
+        )
+        self._networks = Networks(self._net_database, settings)
+        self._volumes = Volumes(self._database, f"{config.data_root}/volumes", self._bus)
+        store = Store(self._database)
+        self._images = Images(
+            self._client, self._bus, lambda image: [(one.id, one.state.running) for one in store if one.image == image]
+        )
+        self._execs = Execs(self._database)
+        options = dict(config.log_opts)
+        self._deps = Deps(
+            store=store,
+            runtime=ContainerdRuntime(self._client),
+            images=self._images,
+            volumes=self._volumes,
+            networks=self._networks,
+            bus=self._bus,
+            root=f"{config.data_root}/containers",
+            sides=f"{config.exec_root}/s",
+            log_driver=config.log_driver,
+            log_options=options,
+            dns=config.dns,
+        )
+
+    def _rooms(self) -> wiring.Rooms:
+        return wiring.Rooms(
+            config=self._config, client=self._client, deps=self._deps, execs=self._execs, images=self._images,
+            volumes=self._volumes, networks=self._networks, bus=self._bus,
+        )  # fmt: skip
+
+    async def _listen(self, host: str) -> None:
+        scheme, _, rest = host.partition("://")
+        if scheme == "unix":
+            await self._server.listen_unix(rest, group=self._config.group)
+            return
+        name, _, port = rest.rpartition(":")
+        await self._server.listen_tcp(name.strip("[]") or "127.0.0.1", int(port))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (err := task.exception()) is not None:
+            print(f"hakod: {type(err).__name__}: {err}", file=sys.stderr)
+
+    # --- the ends of processes ---
+
+    async def _watch_ends(self) -> None:
+        """For ever: listen to the manager; when it was away, ask what was missed."""
+        missed = False
+        while True:
+            try:
+                async with self._deps.runtime.ends() as ends:
+                    self._subscribed.set()
+                    if missed:
+                        await takeover.catch_up(self._deps)
+                    async for end in ends:
+                        self._spawn(self._ended(end))
+            except Unavailable:
+                pass
+            except HakoError as err:
+                print(f"hakod: events: {err}", file=sys.stderr)
+            missed = True
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _ended(self, end: Ended | OutOfMemory) -> None:
+        try:
+            container = self._deps.store.get(end.container)
+        except NotFound:
+            return
+        if isinstance(end, OutOfMemory):
+            await exits.out_of_memory(self._deps, container)
+        elif end.process != end.container:
+            await exec_verbs.ended(self._deps, self._execs, container, end)
+        else:
+            await exits.ended(self._deps, container, end)
+            self._execs.prune(container.id)
+
+    async def close(self) -> None:
+        """End: containers that run go on; without any, nothing of the engine is left in the kernel."""
+        await self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        running = any(one.state.running or one.state.status == "restarting" for one in self._deps.store)
+        self._networks.close(remove=not running)
+        await self._client.close()
+        await self._manager.stop(keep=running)
+        self._database.close()
+        self._net_database.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._config.pidfile)
+        os.close(self._lock)
+
+
+def _locked(path: str) -> int:
+    """The lock of a data root; held until the process ends. Raises FailedPrecondition."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as err:
+        os.close(fd)
+        raise FailedPrecondition(f"{os.path.dirname(path)} is in use by another hakod") from err
+    return fd
+
+
+def _write_pid(path: str) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as file:
+        file.write(f"{os.getpid()}\n")

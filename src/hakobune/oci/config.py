@@ -141,6 +141,26 @@ def _identity(user: Mapping[str, Any], field: str, at: str) -> int:
     return value
 
 
+def _groups(user: Mapping[str, Any], at: str) -> tuple[int, ...]:
+    values: list[Any] = _get(user, "additionalGids", list, [], at=at)
+    return tuple(_identity({str(i): v}, str(i), f"{at}additionalGids.") for i, v in enumerate(values))
+
+
+def _console_size(size: Mapping[str, Any], at: str) -> tuple[int, int]:
+    rows, columns = (_get(size, name, int, 0, at=at) for name in ("height", "width"))
+    if not (0 <= rows < 1 << 16 and 0 <= columns < 1 << 16):
+        raise InvalidArgument(f"{at}height, width: {rows} and {columns} are not a terminal's size")
+    return rows, columns
+
+
+def _annotations(doc: Mapping[str, Any]) -> Mapping[str, str]:
+    table: Mapping[str, Any] = _get(doc, "annotations", dict, {})
+    for key, value in table.items():
+        if not isinstance(value, str):
+            raise InvalidArgument(f"annotations.{key}: expected a string, got {value!r:.60}")
+    return table
+
+
 def _rlimit(doc: Mapping[str, Any], at: str) -> Rlimit:
     kind: str = _get(doc, "type", str, "", at=at)
     if not kind.startswith("RLIMIT_"):
@@ -165,10 +185,10 @@ def parse_process(doc: Mapping[str, Any], *, at: str = "process.") -> Process:
         env=_strings(doc, "env", at=at),
         cwd=cwd,
         terminal=_get(doc, "terminal", bool, False, at=at),
-        console_size=(int(size.get("height", 0)), int(size.get("width", 0))) if size else None,
+        console_size=_console_size(size, f"{at}consoleSize.") if size else None,
         uid=_identity(user, "uid", f"{at}user."),
         gid=_identity(user, "gid", f"{at}user."),
-        groups=tuple(_get(user, "additionalGids", list, [], at=f"{at}user.")),
+        groups=_groups(user, f"{at}user."),
         umask=_get(user, "umask", int, None, at=f"{at}user."),
         capabilities=None
         if sets is None
@@ -266,5 +286,5 @@ def parse(doc: Any) -> Config:
         resources=_get(linux, "resources", dict, {}, at="linux."),
         seccomp=_get(linux, "seccomp", dict, None, at="linux."),
         hooks=_get(doc, "hooks", dict, {}),
-        annotations=_get(doc, "annotations", dict, {}),
+        annotations=_annotations(doc),
     )

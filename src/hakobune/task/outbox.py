@@ -88,11 +88,11 @@ class Outbox:
         while not self.empty and not self.gone:
             chunk = self._next()
             rest = self._try(chunk)
+            if self.gone:
+                return
             self._took(len(chunk) - len(rest), rest)
             if rest:
                 return
-        if self.gone:
-            return
         self._ask(False)
         if self._was_full:
             self._was_full = False

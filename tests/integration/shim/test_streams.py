@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -230,6 +229,8 @@ def test_bad_messages_close_what_came_with_them(make: Make) -> None:
     path = with_side(task)
     task.create()
     engine = shims.Side(path)
+    with pytest.raises(HakoError):
+        engine.call(99)  # our connection has been accepted by now
     before = len(os.listdir(f"/proc/{task.shim}/fd"))
     for kind, fields in ((99, ()), (side.ATTACH, (b"no-such", b"7", b"", b"", b"")), (side.WAIT, (b"x",))):
         client, handed = socket.socketpair()
@@ -239,7 +240,6 @@ def test_bad_messages_close_what_came_with_them(make: Make) -> None:
     engine._socket.send(b"\0")
     assert side.unpack(engine._socket.recv(4096))[0] == side.ERROR
     engine.close()
-    assert struct.calcsize("i") == 4
 
 
 def test_exec_gets_what_was_typed_before_its_start(make: Make, place: Path) -> None:

@@ -1,0 +1,128 @@
+"""The manager put together: rooms made, edges added, boot in order, end in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+
+from hakobune.containerd.config import Config
+from hakobune.containerd.containers import rpc as containers_rpc
+from hakobune.containerd.containers.store import Containers
+from hakobune.containerd.events import rpc as events_rpc
+from hakobune.containerd.events.exchange import Exchange
+from hakobune.containerd.introspection import rpc as introspection_rpc
+from hakobune.containerd.metadata.schema import open_database
+from hakobune.containerd.serving import Service
+from hakobune.containerd.snapshots import rpc as snapshots_rpc
+from hakobune.containerd.snapshots.overlay import Overlay
+from hakobune.containerd.tasks import rpc as tasks_rpc
+from hakobune.containerd.tasks.tasks import Tasks
+from hakobune.errors import FailedPrecondition, Unavailable
+from hakobune.shim.manager_client import Zygote
+from hakobune.transport.grpc_runtime import SERVER_OPTIONS, aio
+from hakobune.transport.ttrpc_server import TtrpcServer
+
+GRACE_SECONDS = 1.0
+_LOG = logging.getLogger("hakobune.containerd")
+
+
+class App:
+    """One manager: `async with` is its life. Made only while `lock` of its root is held."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._events_address = f"{config.address}.ttrpc"
+        self._database = open_database(f"{config.root}/meta.db")
+        self._exchange = Exchange()
+        self._containers = Containers(self._database)
+        self._overlay = Overlay(self._database, f"{config.root}/io.containerd.snapshotter.v1.overlayfs")
+        self._zygote = Zygote(f"{config.state}/zygote.sock", f"{config.state}/zygote.log")
+        self._tasks = Tasks(
+            self._containers, self._exchange, self._zygote, config.state, self._events_address
+        )
+        self._ttrpc = TtrpcServer(events_rpc.ttrpc_handlers(self._exchange))
+        self._server = aio.server(options=SERVER_OPTIONS)
+        for service in self._services():
+            service.add_to(self._server)
+
+    def _services(self) -> list[Service]:
+        return [
+            containers_rpc.service(self._containers, self._exchange, lambda: None),
+            events_rpc.service(self._exchange),
+            snapshots_rpc.service(self._overlay, self._exchange),
+            tasks_rpc.service(self._tasks),
+            introspection_rpc.version(),
+            introspection_rpc.health(),
+            introspection_rpc.introspection(self._config.root),
+        ]
+
+    async def start(self) -> None:
+        """Recover what was, then serve: who gets an answer sees everything."""
+        self._overlay.sweep()
+        warming = asyncio.ensure_future(self._warm())
+        await self._ttrpc.listen(self._events_address)
+        await self._tasks.recover()
+        await self._listen()
+        await warming
+
+    async def _warm(self) -> None:
+        """The zygote starts beside us; if it cannot, the first task says why."""
+        try:
+            await self._zygote.ready()
+        except Unavailable as err:
+            _LOG.error("%s", err)
+
+    async def _listen(self) -> None:
+        before = os.umask(0o117)
+        try:
+            if not self._server.add_insecure_port(f"unix:{self._config.address}"):
+                raise Unavailable(f"cannot listen at {self._config.address}")
+            await self._server.start()
+        finally:
+            os.umask(before)
+
+    async def stop(self) -> None:
+        """End of service. The zygote goes only when no task is left."""
+        await self._server.stop(GRACE_SECONDS)
+        await self._tasks.close()
+        if len(self._tasks):
+            self._zygote.close()
+        else:
+            await self._zygote.retire()
+        await self._ttrpc.close()
+        await self._overlay.settle()
+        self._database.close()
+        for path in (self._config.address, self._events_address):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+
+def lock(config: Config) -> int:
+    """Make the directories and hold the root; the descriptor to keep. Raises FailedPrecondition."""
+    for directory in (config.root, config.state):
+        os.makedirs(directory, mode=0o711, exist_ok=True)
+    os.makedirs(os.path.dirname(config.address) or ".", mode=0o711, exist_ok=True)
+    held = os.open(f"{config.root}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        raise FailedPrecondition(f"another manager uses {config.root}") from None
+    return held
+
+
+async def serve(config: Config) -> None:
+    """From start to SIGTERM or SIGINT."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    app = App(config)
+    await app.start()
+    _LOG.info("serving at %s", config.address)
+    await stopped.wait()
+    await app.stop()

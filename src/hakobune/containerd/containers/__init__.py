@@ -1,0 +1,1 @@
+"""Records of containers: what tasks are made from."""

@@ -1,0 +1,114 @@
+"""Version, health and introspection: who this manager is and what it is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import uuid
+from collections.abc import AsyncIterator
+from importlib import metadata
+
+from google.protobuf.empty_pb2 import Empty
+
+from hakobune.containerd.filters import Filter, fields
+from hakobune.containerd.serving import Call, Service
+from hakobune.errors import NotFound
+from hakobune.proto import health_pb2, types_pb2, version_pb2
+from hakobune.proto import introspection_pb2 as pb
+
+# type, id, what it needs
+PLUGINS = (
+    ("io.containerd.content.v1", "content", ()),
+    ("io.containerd.metadata.v1", "sqlite", ("io.containerd.content.v1", "io.containerd.snapshotter.v1")),
+    ("io.containerd.snapshotter.v1", "overlayfs", ()),
+    ("io.containerd.gc.v1", "scheduler", ("io.containerd.metadata.v1",)),
+    ("io.containerd.runtime.v2", "task", ("io.containerd.metadata.v1",)),
+    ("io.containerd.differ.v1", "unpack", ("io.containerd.metadata.v1",)),
+    ("io.containerd.event.v1", "exchange", ()),
+    *(
+        ("io.containerd.grpc.v1", name, ())
+        for name in (
+            "containers", "content", "diff", "events", "healthcheck", "images", "introspection", "leases",
+            "namespaces", "snapshots", "tasks", "version",
+        )
+    ),
+)  # fmt: skip
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
+
+
+def version() -> Service:
+    """containerd.services.version.v1.Version."""
+    answer = version_pb2.VersionResponse(version=metadata.version("hakobune"), revision="hakobune")
+
+    async def serve(_request: Empty, _call: Call) -> version_pb2.VersionResponse:
+        return answer
+
+    served = Service("containerd.services.version.v1.Version", namespaced=False)
+    served.unary("Version", Empty, serve)
+    return served
+
+
+def health() -> Service:
+    """grpc.health.v1.Health: serving, as long as it answers."""
+    answer = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+
+    async def check(_request: health_pb2.HealthCheckRequest, _call: Call) -> health_pb2.HealthCheckResponse:
+        return answer
+
+    async def watch(
+        _request: health_pb2.HealthCheckRequest, _call: Call
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        yield answer
+        await asyncio.Event().wait()
+
+    served = Service("grpc.health.v1.Health", namespaced=False)
+    served.unary("Check", health_pb2.HealthCheckRequest, check)
+    served.stream("Watch", health_pb2.HealthCheckRequest, watch)
+    return served
+
+
+def introspection(root: str) -> Service:
+    """containerd.services.introspection.v1.Introspection; the server's uuid is kept in `root`."""
+    server = pb.ServerResponse(uuid=_uuid(f"{root}/uuid"), pid=os.getpid(), pidns=_pid_namespace())
+    plugins = [_plugin(*row) for row in PLUGINS]
+
+    async def list_plugins(request: pb.PluginsRequest, _call: Call) -> pb.PluginsResponse:
+        wanted = Filter(request.filters)
+        found = [one for one in plugins if wanted.matches(fields({"type": one.type, "id": one.id}, {}))]
+        return pb.PluginsResponse(plugins=found)
+
+    async def info(request: pb.PluginInfoRequest, _call: Call) -> pb.PluginInfoResponse:
+        for one in plugins:
+            if (one.type, one.id) == (request.type, request.id):
+                return pb.PluginInfoResponse(plugin=one)
+        raise NotFound(f"plugin {request.type}.{request.id}: not found")
+
+    async def serve(_request: Empty, _call: Call) -> pb.ServerResponse:
+        return server
+
+    served = Service("containerd.services.introspection.v1.Introspection", namespaced=False)
+    served.unary("Plugins", pb.PluginsRequest, list_plugins)
+    served.unary("PluginInfo", pb.PluginInfoRequest, info)
+    served.unary("Server", Empty, serve)
+    return served
+
+
+def _plugin(kind: str, name: str, needs: tuple[str, ...]) -> pb.Plugin:
+    machine = os.uname().machine
+    platform = types_pb2.Platform(os="linux", architecture=_ARCHITECTURES.get(machine, machine))
+    return pb.Plugin(type=kind, id=name, requires=needs, platforms=[platform])
+
+
+def _uuid(path: str) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        with open(path) as file:
+            return file.read().strip()
+    made = str(uuid.uuid4())
+    with open(path, "w") as file:
+        file.write(made)
+    return made
+
+
+def _pid_namespace() -> int:
+    return os.stat("/proc/self/ns/pid").st_ino

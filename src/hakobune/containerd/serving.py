@@ -1,0 +1,151 @@
+"""The gRPC edge that all rooms share: who calls in which namespace, errors to statuses, method tables.
+
+A room's rpc.py makes a `Service` and adds its methods; nothing is looked up by reflection in a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from hakobune.errors import FailedPrecondition, HakoError, InvalidArgument
+from hakobune.transport.grpc_runtime import aio, grpc, status_of
+
+NAMESPACE = "containerd-namespace"
+LEASE = "containerd-lease"
+_NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
+_LONGEST_NAME = 76
+_LOG = logging.getLogger("hakobune.containerd")
+
+Request = TypeVar("Request", bound=Message)
+Context = aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Who asks: the namespace ("" where none is needed), and the lease that holds what is made ("")."""
+
+    namespace: str
+    lease: str
+    context: Context
+
+    async def open(self) -> None:
+        """Send the response's head now: the caller may rely on what was done so far."""
+        await self.context.send_initial_metadata(())
+
+
+def check_name(kind: str, name: str) -> str:
+    """An identifier of containerd's: letters, digits and inner `.`, `_`, `-`. Raises InvalidArgument."""
+    if not name:
+        raise InvalidArgument(f"{kind} is empty")
+    if len(name) > _LONGEST_NAME:
+        raise InvalidArgument(f"{kind} {name!r} is longer than {_LONGEST_NAME} characters")
+    if not _NAME.fullmatch(name):
+        raise InvalidArgument(f"{kind} {name!r} must be letters and digits, with single . _ - between")
+    return name
+
+
+def _encode(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+class Service:
+    """The method table of one gRPC service."""
+
+    def __init__(self, name: str, *, namespaced: bool = True) -> None:
+        self.name = name
+        self._namespaced = namespaced
+        self._known: set[str] = set()
+        self._methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    def unary(
+        self,
+        method: str,
+        request: type[Request],
+        handler: Callable[[Request, Call], Awaitable[Message]],
+        *,
+        whole: bool = False,
+    ) -> None:
+        """One request, one response. A `whole` method goes on to its end when its caller goes away."""
+
+        async def serve(message: Request, context: Context) -> Message:
+            try:
+                call = self._call(context)
+                if whole:
+                    return await asyncio.shield(asyncio.ensure_future(handler(message, call)))
+                return await handler(message, call)
+            except Exception as err:
+                await self._abort(context, method, err)
+                raise
+
+        self._methods[method] = grpc.unary_unary_rpc_method_handler(
+            serve, request_deserializer=request.FromString, response_serializer=_encode
+        )
+
+    def stream(
+        self, method: str, request: type[Request], handler: Callable[[Request, Call], AsyncIterator[Message]]
+    ) -> None:
+        """One request, many responses."""
+
+        async def serve(message: Request, context: Context) -> AsyncIterator[Message]:
+            try:
+                async for response in handler(message, self._call(context)):
+                    yield response
+            except Exception as err:
+                await self._abort(context, method, err)
+
+        self._methods[method] = grpc.unary_stream_rpc_method_handler(
+            serve, request_deserializer=request.FromString, response_serializer=_encode
+        )
+
+    def duplex(
+        self,
+        method: str,
+        request: type[Request],
+        handler: Callable[[AsyncIterator[Request], Call], AsyncIterator[Message]],
+    ) -> None:
+        """Many requests, many responses."""
+
+        async def serve(messages: AsyncIterator[Request], context: Context) -> AsyncIterator[Message]:
+            try:
+                async for response in handler(messages, self._call(context)):
+                    yield response
+            except Exception as err:
+                await self._abort(context, method, err)
+
+        self._methods[method] = grpc.stream_stream_rpc_method_handler(
+            serve, request_deserializer=request.FromString, response_serializer=_encode
+        )
+
+    def add_to(self, server: aio.Server) -> None:
+        """Serve it."""
+        handler = grpc.method_handlers_generic_handler(self.name, self._methods)
+        server.add_generic_rpc_handlers((handler,))
+
+    def _call(self, context: Context) -> Call:
+        namespace = lease = ""
+        for key, value in context.invocation_metadata() or ():
+            if key == NAMESPACE:
+                namespace = str(value)
+            elif key == LEASE:
+                lease = str(value)
+        if self._namespaced and namespace not in self._known:
+            if not namespace:
+                raise FailedPrecondition("namespace is required")
+            check_name("namespace", namespace)
+            self._known.add(namespace)
+        return Call(namespace, lease, context)
+
+    async def _abort(self, context: Context, method: str, err: Exception) -> None:
+        if isinstance(err, HakoError):
+            await context.abort(status_of(err), str(err))
+        if isinstance(err, aio.AbortError):
+            raise err
+        _LOG.exception("%s/%s failed", self.name, method)
+        await context.abort(grpc.StatusCode.INTERNAL, f"{type(err).__name__}: {err}")

@@ -1,0 +1,1 @@
+"""File system snapshots: kept here, mounted by runtimes."""

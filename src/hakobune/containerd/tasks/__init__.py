@@ -1,0 +1,1 @@
+"""Running containers: bundles, shims, and what happens when a shim is lost."""

@@ -1,0 +1,41 @@
+"""One shim as the manager sees it: typed calls over ttrpc."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from hakobune.transport.ttrpc_client import TtrpcClient
+
+SERVICE = "containerd.task.v2.Task"
+Response = TypeVar("Response", bound=Message)
+
+
+class Shim:
+    """A connection to the shim of one task."""
+
+    def __init__(self, client: TtrpcClient) -> None:
+        self._client = client
+
+    @classmethod
+    async def connect(cls, path: str, on_lost: Callable[[], None]) -> Shim:
+        """Raises Unavailable."""
+        return cls(await TtrpcClient.connect(path, on_lost))
+
+    @property
+    def connected(self) -> bool:
+        """Whether it can be asked."""
+        return self._client.connected
+
+    async def call(
+        self, method: str, request: Message, response: type[Response], timeout: float = 0
+    ) -> Response:
+        """One call; raises the shim's own HakoError, Unavailable when it has gone."""
+        payload = await self._client.call(SERVICE, method, request.SerializeToString(), timeout)
+        return response.FromString(payload)
+
+    def close(self) -> None:
+        """Hang up; the shim lives on."""
+        self._client.close()

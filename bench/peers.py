@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -77,10 +76,8 @@ def podman() -> Iterator[Engine]:
         "--cgroup-manager", "cgroupfs", "--events-backend", "file",
         "system", "service", "--time", "0", f"unix://{root}/p.sock",
     ]  # fmt: skip
-    (root / "containers.conf").write_text(_podman_limits())
-    environment = {**os.environ, "CONTAINERS_CONF": f"{root}/containers.conf"}
     log = (root / "log").open("ab")
-    daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+    daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         _until_ready(f"{root}/p.sock", daemon, root / "log")
         version = Client(f"{root}/p.sock").call("GET", "/version")["Version"]
@@ -90,15 +87,6 @@ def podman() -> Iterator[Engine]:
         log.close()
         _clear_mounts(root)
         shutil.rmtree(root, ignore_errors=True)
-
-
-def _podman_limits() -> str:
-    """Podman asks for more open files than a root without CAP_SYS_RESOURCE may give: it gets what there is."""
-    files, processes = (
-        65536 if hard < 0 else min(hard, 65536)
-        for _soft, hard in map(resource.getrlimit, (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
-    )
-    return f'[containers]\ndefault_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]\n'
 
 
 def _crun_works() -> bool:

@@ -57,7 +57,10 @@ def _run(words: list[str], extra: Extra) -> int:
     try:
         options, rest = Parser(read_table(_GLOBAL), interspersed=False).parse(words)
     except BadFlags as err:
-        raise Failure(f"{err}\n\nRun 'hako --help' for more information", err.code) from err
+        raise Failure(
+            f"{err}\n\nUsage:  hako [OPTIONS] COMMAND [ARG...]\n\nRun 'hako --help' for more information",
+            err.code,
+        ) from err
     more = {name: about for name, (about, _) in extra.items()}
     if options.on("version"):
         sys.stdout.write(f"Hakobune version {VERSION}\n")

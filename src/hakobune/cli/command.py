@@ -117,18 +117,24 @@ def _plural(count: int) -> str:
     return f"{count} argument{'' if count == 1 else 's'}"
 
 
-def each(context: Context, names: Sequence[str], act: Callable[[str], str | None]) -> int:
+def each(
+    context: Context, names: Sequence[str], act: Callable[[str], str | None], *, failed: str = ""
+) -> int:
     """Do `act` for every name, several at once; print what it returns, in order. Returns the exit code.
 
-    What fails is reported after the others are done; the exit code is then 1.
+    What fails is reported after the others are done, with a last line when `failed` names the verb; the exit
+    code is then 1.
     """
     results = _together(names, act) if len(names) > 1 else [_attempt(names[0], act)]
-    failures = []
-    for result in results:
+    failures, missed = [], []
+    for name, result in zip(names, results, strict=True):
         if isinstance(result, Failure):
             failures.append(str(result))
+            missed.append(name)
         elif result is not None:
             context.say(result)
+    if missed and failed:
+        failures.append(f"Error: failed to {failed} containers: {', '.join(missed)}")
     context.warn(*failures)
     return 1 if failures else 0
 

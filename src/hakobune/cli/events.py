@@ -26,7 +26,7 @@ def _events(context: Context, values: Values, arguments: list[str]) -> int:
         try:
             times[name] = timestamp(values.text(name)) or None
         except ValueError as err:
-            raise Failure(f"invalid value for --{name}: {err}") from err
+            raise Failure(str(err)) from err
     where = "/events" + query(filters=filters(values.many("filter")), **times)
     for event in context.client.open("GET", where).lines():
         if template:

@@ -60,7 +60,7 @@ def _images(context: Context, values: Values, arguments: list[str]) -> int:
 def _rows(image: Any, whole: bool, digests: bool) -> list[Row]:
     """One row per name; an image without any has one row all the same."""
     by_name: dict[str, str] = {}
-    for text in image.get("RepoDigests") or []:
+    for text in (image.get("RepoDigests") or []) if digests else []:
         repository, _, digest = text.partition("@")
         by_name[repository] = digest
     tags = [text for text in image.get("RepoTags") or [] if text != "<none>:<none>"]

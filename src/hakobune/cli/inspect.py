@@ -31,7 +31,7 @@ def _inspector(kind: str) -> Callable[[Context, Values, list[str]], int]:
             raise Failure(f'"{kinds[0]}" is not a valid value for --type')
         form = values.text("format")
         if form and form != "json":
-            Template(form)
+            _check(form)
         found, failures = [], []
         for name in arguments:
             try:
@@ -46,6 +46,14 @@ def _inspector(kind: str) -> Callable[[Context, Values, list[str]], int]:
         return 1 if failures else 0
 
     return run
+
+
+def _check(form: str) -> None:
+    """Before anything is asked for. Raises Failure with the code 64 for what is no template."""
+    try:
+        Template(form)
+    except Failure as err:
+        raise Failure(str(err), 64) from err
 
 
 def _find(context: Context, name: str, kinds: list[str], sized: bool) -> Any:

@@ -26,7 +26,7 @@ def show(
         cells = [[headers[key] for key in columns], *[[row[key] for key in columns] for row in rows]]
         context.say(*align(cells))
     elif form == "json":
-        context.say(*[to_json(row) for row in rows])
+        context.say(*[to_json(_Record(row)) for row in rows])
     elif form.startswith("table "):
         _show_table(context, rows, headers, _unescape(form[6:].lstrip()))
     else:

@@ -24,7 +24,7 @@ class BadTemplate(Failure):
     """The text is no template, or the data has not what it asks for."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(f"template parsing error: {message}", 64)
+        super().__init__(f"template parsing error: {message}")
 
 
 class Missing:
@@ -63,7 +63,7 @@ def _split(text: str) -> Iterator[tuple[bool, str]]:
             return
         action, closed, text = _until_close(text)
         if not closed:
-            raise BadTemplate("unclosed action")
+            raise BadTemplate("template: :1: unclosed action")
         if action.startswith("- ") or action == "-":
             before, action = before.rstrip(_SPACE), action[1:]
         trim = action.endswith(" -")

@@ -29,8 +29,12 @@ def show(value: Any) -> str:
 
 
 def to_json(value: Any) -> str:
-    """Compact JSON, letters of all scripts as they are."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """Compact JSON, letters of all scripts as they are; in a listing's row `<`, `>` and `&` are escaped."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if hasattr(value, "method"):
+        for sign in "<>&":
+            text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
 
 
 def _index(value: Any, *keys: Any) -> Any:

@@ -51,16 +51,18 @@ def parse_duration(text: str) -> int:
     if text.lstrip("+-") == "0":
         return 0
     rest, total = text.lstrip("+-"), 0.0
-    wrong = ValueError(f'time: invalid duration "{text}"')
     if not rest:
-        raise wrong
+        raise ValueError(f'time: invalid duration "{text}"')
     while rest:
         end = next((n for n, sign in enumerate(rest) if not (sign.isdigit() or sign == ".")), len(rest))
         number, rest = rest[:end], rest[end:]
         end = next((n for n, sign in enumerate(rest) if sign.isdigit() or sign == "."), len(rest))
         unit, rest = rest[:end], rest[end:]
-        if unit not in _DURATIONS or not number.strip("."):
-            raise wrong
+        if not number.strip(".") or not unit:
+            wrong = "missing unit in" if number else "invalid"
+            raise ValueError(f'time: {wrong} duration "{text}"')
+        if unit not in _DURATIONS:
+            raise ValueError(f'time: unknown unit "{unit}" in duration "{text}"')
         total += float(number) * _DURATIONS[unit]
     return int(-total if text.startswith("-") else total)
 
@@ -151,7 +153,10 @@ def timestamp(text: str) -> str:
         moment = time.time_ns() - parse_duration(text)
         return f"{moment // _SECOND}.{moment % _SECOND:09d}"
     except ValueError:
-        seconds, nanoseconds = parse_rfc3339(text)
+        try:
+            seconds, nanoseconds = parse_rfc3339(text)
+        except (ValueError, OverflowError):
+            raise ValueError(f'failed to parse value as time or duration: "{text}"') from None
         return f"{seconds}.{nanoseconds:09d}"
 
 

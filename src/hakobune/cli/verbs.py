@@ -118,7 +118,7 @@ def _in_group(group: str, words: list[str]) -> tuple[Command | None, list[str], 
         raise Failure(f"hako: '{group} {verb}' is not served yet; `hako {group} --help` lists what is")
     raise Failure(
         f"hako: unknown command: hako {group} {words[0]}\n\n"
-        f"Usage:  hako {group}\n\nRun 'hako {group} --help' for more information"
+        f"Usage:  hako {group} COMMAND\n\nRun 'hako {group} --help' for more information"
     )
 
 

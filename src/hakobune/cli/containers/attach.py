@@ -63,7 +63,7 @@ def _start(context: Context, values: Values, arguments: list[str]) -> int:
             context.client.post(path(name, "/start") + query(detachKeys=keys or None))
             return name
 
-        return each(context, arguments, start)
+        return each(context, arguments, start, failed="start")
     if len(arguments) > 1:
         raise Failure("you cannot start and attach multiple containers at once")
     return _start_in_front(context, values, arguments[0])

@@ -7,7 +7,7 @@ read only for `--env-file`, `--label-file` and seccomp profiles.
 from __future__ import annotations
 
 from ..failure import Failure
-from ..flags import Values
+from ..flags import BadFlags, Values
 from .limits import device, restart, security, ulimit
 from .mounts import fields, mount, split_volumes, tmpfs
 from .ports import exposed, published
@@ -60,10 +60,11 @@ def attached(values: Values, *, detach: bool) -> set[str]:
         return set()
     wanted = {name.lower() for name in values.many("attach")}
     if not wanted <= set(_STREAMS):
-        raise Failure("valid streams are STDIN, STDOUT and STDERR", 125)
-    if wanted:
-        return wanted
-    return set(_STREAMS) if values.on("interactive") else {"stdout", "stderr"}
+        wrong = next(name for name in values.many("attach") if name.lower() not in _STREAMS)
+        raise BadFlags(
+            f'invalid argument "{wrong}" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR'
+        )
+    return (wanted or {"stdout", "stderr"}) | ({"stdin"} if values.on("interactive") else set())
 
 
 def _config(values: Values, image: str, command: list[str], detach: bool) -> Body:
@@ -145,7 +146,7 @@ def _host_line(text: str) -> str:
     if not equals or ":" in name:
         name, equals, address = text.partition(":")
     if not equals or not name or not address:
-        raise Failure(f'bad format for add-host: "{text}"', 125)
+        raise BadFlags(f'invalid argument "{text}" for "--add-host" flag: bad format for add-host: "{text}"')
     return f"{name}:{address.strip('[]')}"
 
 

@@ -101,21 +101,25 @@ def _size(entry: Any) -> str:
 
 
 def ports(entries: list[Any]) -> str:
-    """`0.0.0.0:8080->80/tcp, 443/tcp`; neighbours are joined to ranges."""
+    """`0.0.0.0:8080->80/tcp, 443/tcp`; neighbours of one address and protocol are joined to ranges."""
     order = sorted(
         entries,
-        key=lambda port: (port.get("PrivatePort", 0), _host(port), port.get("PublicPort", 0), port["Type"]),
+        key=lambda port: (port["PrivatePort"], _host(port), port.get("PublicPort") or 0, port["Type"]),
     )
-    groups: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    texts = []
+    ranges: dict[tuple[str, str], tuple[int, int]] = {}
+    texts, mapped = [], []
     for port in order:
-        inside, outside = port["PrivatePort"], port.get("PublicPort") or 0
-        if outside and outside != inside:
-            texts.append(f"{_host(port)}:{outside}->{inside}/{port['Type']}")
+        inside, host = port["PrivatePort"], _host(port)
+        if host and port.get("PublicPort") != inside:
+            mapped.append(f"{host}:{port.get('PublicPort')}->{inside}/{port['Type']}")
             continue
-        groups.setdefault((_host(port) if outside else "", port["Type"]), []).append((inside, outside))
-    ranges = [text for (host, kind), pairs in groups.items() for text in _ranges(host, kind, pairs)]
-    return ", ".join(sorted(ranges) + texts) if texts and ranges else ", ".join(ranges or texts)
+        key = (host, port["Type"])
+        first, last = ranges.get(key, (inside, inside))
+        if inside > last + 1:
+            texts.append(_range(key, first, last))
+            first = inside
+        ranges[key] = (first, inside)
+    return ", ".join(texts + [_range(key, *ends) for key, ends in ranges.items()] + mapped)
 
 
 def _host(port: Any) -> str:
@@ -123,16 +127,10 @@ def _host(port: Any) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def _ranges(host: str, kind: str, pairs: list[tuple[int, int]]) -> list[str]:
-    texts, first, last = [], pairs[0][0], pairs[0][0]
-    for number, _ in [*pairs[1:], (-1, 0)]:
-        if number == last + 1:
-            last = number
-            continue
-        ends = str(first) if first == last else f"{first}-{last}"
-        texts.append(f"{host}:{ends}->{ends}/{kind}" if host else f"{ends}/{kind}")
-        first = last = number
-    return texts
+def _range(key: tuple[str, str], first: int, last: int) -> str:
+    host, kind = key
+    ends = str(first) if first == last else f"{first}-{last}"
+    return f"{host}:{ends}->{ends}/{kind}" if host else f"{ends}/{kind}"
 
 
 def _top(context: Context, values: Values, arguments: list[str]) -> int:
@@ -151,10 +149,9 @@ def _port(context: Context, values: Values, arguments: list[str]) -> int:
             *sorted(f"{port} -> {_address(one)}" for port, all_ in known.items() for one in all_ or [])
         )
         return 0
-    port = wanted[0] if "/" in wanted[0] else f"{wanted[0]}/tcp"
-    bindings = known.get(port)
+    bindings = known.get(wanted[0] if "/" in wanted[0] else f"{wanted[0]}/tcp")
     if not bindings:
-        raise Failure(f"Error: No public port '{port}' published for {name}")
+        raise Failure(f"Error: No public port '{wanted[0]}' published for {name}")
     context.say(*[_address(one) for one in bindings])
     return 0
 

@@ -28,7 +28,9 @@ def exposed(specs: list[str]) -> list[str]:
         if ":" in spec:
             raise Failure(f"invalid port format for --expose: {spec}")
         ports, protocol = _protocol(spec, spec)
-        first, last = _range(ports, f"invalid range format for --expose: {spec}")
+        number = next((part for part in ports.split("-", 1) if not part.isdigit()), ports)
+        why = f'error: strconv.ParseUint: parsing "{number}": invalid syntax'
+        first, last = _range(ports, f"invalid range format for --expose: {spec}, {why}")
         found += [f"{number}/{protocol}" for number in range(first, last + 1)]
     return found
 

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 from ..command import Command, Context
 from ..failure import ApiFailure, Failure
-from ..flags import Values
+from ..flags import BadFlags, Values
 from ..session import Session
 from ..terminal import DEFAULT_KEYS, check_tty, parse_keys
 from .body import attached
@@ -32,6 +32,8 @@ def _run(context: Context, values: Values, arguments: list[str]) -> int:
             context.say(identity)
             return 0
         return _in_front(context, values, identity, streams)
+    except BadFlags:
+        raise
     except ApiFailure as err:
         # a start that failed has its own code; whatever else the engine refuses is 125
         code = exit_code_of(err) if "identity" in locals() else _REFUSED

@@ -1,0 +1,31 @@
+"""The docker CLI against a private engine, and images made on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hakobune.testing.engine import PrivateEngine
+
+Docker = Callable[..., "subprocess.CompletedProcess[str]"]
+
+STARTER = "hako/starter"
+
+
+@pytest.fixture(scope="module")
+def docker(engine: PrivateEngine, peer: Callable[[str], Path]) -> Docker:
+    """`docker("run", "--rm", …)` against this module's engine; output captured as text."""
+    program = str(peer("docker"))
+    environment = {**os.environ, "DOCKER_HOST": engine.host, "DOCKER_CONFIG": str(engine.root / "docker")}
+
+    def run(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+        settings: dict[str, object] = {"capture_output": True, "text": True, "timeout": 60, "env": environment}
+        if "input" not in options:
+            settings["stdin"] = subprocess.DEVNULL
+        return subprocess.run([program, *words], check=False, **(settings | options))  # type: ignore[call-overload,no-any-return]
+
+    return run

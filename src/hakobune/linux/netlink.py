@@ -135,15 +135,25 @@ class Netlink:
         """
         if not messages:
             return []
+        return self._run(messages, self._sequence + len(messages))
+
+    def run_batch(self, messages: Sequence[Message]) -> None:
+        """A transaction of nfnetlink: the first message begins it, the last ends it. Raises NetlinkError.
+
+        Kernels before 6.10 do not acknowledge the end, so the message before it is the one that answers.
+        """
+        self._run(messages, self._sequence + len(messages) - 1)
+
+    def _run(self, messages: Sequence[Message], answering: int) -> list[Reply]:
         first = self._sequence + 1
         self._sequence += len(messages)
         raw = []
         for number, message in enumerate(messages, first):
-            flags = message.flags | NLM_F_REQUEST | (NLM_F_ACK if number == self._sequence else 0)
+            flags = message.flags | NLM_F_REQUEST | (NLM_F_ACK if number == answering else 0)
             raw.append(_HEADER.pack(_HEADER.size + len(message.body), message.kind, flags, number, 0))
             raw.append(message.body + b"\0" * (-len(message.body) % 4))
         self._socket.send(b"".join(raw))
-        return self._answers(first, messages)
+        return self._answers(first, answering, messages)
 
     def one(self, message: Message) -> Reply:
         """Send a request that has exactly one answer. Raises NetlinkError."""
@@ -178,7 +188,7 @@ class Netlink:
                     _raise(body, marks, message)
                 found.append(Reply(kind, body))
 
-    def _answers(self, first: int, messages: Sequence[Message]) -> list[Reply]:
+    def _answers(self, first: int, answering: int, messages: Sequence[Message]) -> list[Reply]:
         found: list[Reply] = []
         failure: tuple[bytes, int, Message] | None = None
         ended = False
@@ -190,7 +200,7 @@ class Netlink:
             for kind, number, body, marks in received:
                 if number < first:
                     continue
-                ended = ended or (number == self._sequence and kind in (NLMSG_ERROR, NLMSG_DONE))
+                ended = ended or (number == answering and kind in (NLMSG_ERROR, NLMSG_DONE))
                 message = messages[number - first]
                 if kind != NLMSG_ERROR:
                     found.append(Reply(kind, body))

@@ -1,0 +1,103 @@
+"""A private hako-containerd for tests and benchmarks: own roots, socket and zygote; leaves nothing.
+
+Imports: containerd.client, subprocess.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from hakobune.containerd.client import Client
+
+START_SECONDS = 20.0
+
+
+class PrivateManager:
+    """`start` and `end` it; `kill` is kill -9. The directory is short, since sockets live in it."""
+
+    def __init__(self) -> None:
+        self.base = Path(tempfile.mkdtemp(prefix="hm-", dir="/tmp"))
+        self.address = str(self.base / "c.sock")
+        self.state = str(self.base / "e")
+        self.root = str(self.base / "d")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The manager's."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Execute it; `client().ready` waits for it."""
+        with open(self.base / "log", "ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-m", "hakobune.cmd.containerd", "--address", self.address,
+                 "--root", self.root, "--state", self.state],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    async def client(self, namespace: str = "test") -> Client:
+        """A client that has had an answer."""
+        client = Client(self.address, namespace)
+        await client.ready(START_SECONDS)
+        return client
+
+    def signal(self, number: int) -> int:
+        """Send a signal that ends it; its exit status."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        return self._process.wait(START_SECONDS)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.signal(signal.SIGKILL)
+
+    def end(self) -> None:
+        """Every container, the manager, the zygote and the directory go."""
+        if self._process is not None and self._process.poll() is None:
+            asyncio.run(self._empty())
+            self.signal(signal.SIGTERM)
+        self._retire_zygote()
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    async def _empty(self) -> None:
+        client = await self.client()
+        try:
+            for space in await client.namespaces.list():
+                other = Client(self.address, space.name)
+                for task in await other.tasks.list():
+                    await _remove(other, task.id)
+                await other.close()
+        finally:
+            await client.close()
+
+    def _retire_zygote(self) -> None:
+        path = f"{self.state}/zygote.sock"
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as zygote:
+                zygote.connect(path)
+                zygote.send(b"RETIRE")
+                zygote.recv(64)
+        except OSError:
+            return
+        deadline = time.monotonic() + 5
+        while os.path.exists(path) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+async def _remove(client: Client, task: str) -> None:
+    state = await client.tasks.get(task)
+    if state.status != "stopped":
+        await client.tasks.kill(task, signal.SIGKILL, everyone=True)
+        await client.tasks.wait(task)
+    await client.tasks.delete(task)

@@ -10,7 +10,8 @@ from ..flags import Values
 from ..http import query
 from ..session import Session
 from ..terminal import DEFAULT_KEYS, check_tty, parse_keys
-from .target import Waiter, attach, pass_signals_on, path, screen
+from .names import path
+from .target import Waiter, attach, pass_signals_on, screen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

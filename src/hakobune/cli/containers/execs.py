@@ -10,7 +10,8 @@ from ..flags import Values
 from ..http import quote
 from ..session import Session
 from ..terminal import DEFAULT_KEYS, check_tty, parse_keys, size
-from .target import exit_code_of, path, screen
+from .names import path
+from .target import exit_code_of, screen
 from .variables import environment
 
 TYPE_CHECKING = False

@@ -10,7 +10,7 @@ from ..flags import Values
 from ..http import query
 from ..records import Row, show
 from ..units import ago, human_size, table_time
-from .target import path
+from .names import path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from ..flags import Values
 from ..http import query
 from ..session import write_all
 from ..units import timestamp
-from .target import path
+from .names import path
 
 _DESCRIPTORS = {"stdout": 1, "stderr": 2}
 

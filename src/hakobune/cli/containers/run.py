@@ -11,8 +11,9 @@ from ..session import Session
 from ..terminal import DEFAULT_KEYS, check_tty, parse_keys
 from .body import attached
 from .create import make
+from .names import path
 from .options import CREATE_FLAGS, RUN_FLAGS
-from .target import Waiter, attach, exit_code_of, pass_signals_on, path, screen
+from .target import Waiter, attach, exit_code_of, pass_signals_on, screen
 
 _REFUSED = 125
 _REMOVAL_SECONDS = 5.0

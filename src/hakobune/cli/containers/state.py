@@ -8,7 +8,7 @@ from ..command import Command, Context, each
 from ..failure import ApiFailure, Failure
 from ..flags import Values
 from ..http import query, quote
-from .target import path
+from .names import path
 
 _Verb = Callable[[Context, Values, list[str]], int]
 

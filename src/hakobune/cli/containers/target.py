@@ -1,4 +1,4 @@
-"""A container by name or id: its path in the API, and the requests that several verbs share."""
+"""What several verbs do with one container: connect to it, wait for it, pass signals to it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import signal
 
 from ..command import Context
 from ..failure import ApiFailure, Failure
-from ..http import Response, query, quote
+from ..http import Response, query
 from ..terminal import Raw
+from .names import path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,13 +16,6 @@ if TYPE_CHECKING:
 
 _NOT_FOUND, _NOT_RUNNABLE, _REFUSED = 127, 126, 125
 _PASSED_ON = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGCONT")
-
-
-def path(name: str, rest: str = "") -> str:
-    """`/containers/NAME/rest`. Raises Failure for an empty name, which would mean all of them."""
-    if not name.strip("/ "):
-        raise Failure("invalid container name or ID: value is empty")
-    return f"/containers/{quote(name).replace('/', '%2F')}{rest}"
 
 
 def attach(context: Context, name: str, streams: set[str], *, keys: str = "", logs: bool = False) -> Response:

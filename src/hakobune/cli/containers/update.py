@@ -6,7 +6,7 @@ from ..command import Command, Context, each
 from ..failure import Failure
 from ..flags import Values
 from .limits import restart
-from .target import path
+from .names import path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from hakobune.cli.command import Context
 
 
 def _demo(context: Context, words: list[str]) -> int:
-    from hakobune.cmd import demo
+    from hakobune.cmd.demo import run
 
-    return demo.run(words)
+    return run(words)
 
 
 def main() -> int:

@@ -1,0 +1,123 @@
+"""The stage: prints each command with docker's spelling beside it, runs it, shows its output, keeps the score."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from .engine import Engine
+
+_SIDE = 58
+_TICK = 0.02
+_SECONDS = 30.0
+
+
+class StoryFailed(Exception):
+    """A command of the story did not do what the next one builds on."""
+
+
+class Stage:
+    """Where the story is played. `failed` lists every claim that was not so."""
+
+    def __init__(self, engine: Engine, command: list[str]) -> None:
+        self.engine = engine
+        self.failed: list[str] = []
+        self._command = command
+        self._running: list[subprocess.Popen[str]] = []
+        self._colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+    def chapter(self, number: int, title: str) -> None:
+        """A heading."""
+        self._print(f"\n{number}. {title}\n", "1")
+
+    def tell(self, text: str) -> None:
+        """One line of narration."""
+        self._print(f"   {text}", "2")
+
+    def show(self, text: str) -> None:
+        """Lines of output, set in."""
+        for line in text.splitlines():
+            self._print(f"     {line}")
+
+    def hako(self, *words: str, fine: tuple[int, ...] = (0,), quiet: bool = False) -> str:
+        """Run `hako words`, print the line and what came of it; returns standard output.
+
+        Raises StoryFailed when the exit code is not among `fine`. `quiet` prints neither line nor output.
+        """
+        if not quiet:
+            self._line(words)
+        done = subprocess.run(
+            [*self._command, *words],
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS * 2,
+            check=False,
+        )
+        if not quiet:
+            self.show(done.stdout + done.stderr)
+        if done.returncode not in fine:
+            text = "" if not quiet else f": {done.stderr.strip()}"
+            raise StoryFailed(f"`hako {shlex.join(words)}` ended with {done.returncode}{text}")
+        self.code = done.returncode
+        return done.stdout
+
+    def session(self, *words: str) -> subprocess.Popen[str]:
+        """Start `hako words &` and leave it running; it is ended with the story if not before."""
+        self._line((*words, "&"))
+        process = subprocess.Popen(
+            [*self._command, *words],
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._running.append(process)
+        return process
+
+    def claim(self, text: str, true: bool, *, otherwise: str = "") -> None:
+        """Say what should be so; when it is not, the story ends with a non-zero code."""
+        if true:
+            self._print(f"   ✓ {text}", "32")
+            return
+        self.failed.append(text)
+        self._print(f"   ✗ NOT SO: {text}{f' ({otherwise})' if otherwise else ''}", "31")
+
+    def until(self, condition: Callable[[], object], seconds: float = 5.0) -> bool:
+        """Poll a condition; False when it does not become true in time."""
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                return False
+            time.sleep(_TICK)
+        return True
+
+    def close(self) -> None:
+        """End the sessions that still run."""
+        for process in self._running:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "DOCKER_HOST": self.engine.host}
+
+    def _line(self, words: tuple[str, ...]) -> None:
+        text = " ".join(word if word == "&" else shlex.quote(word) for word in words)
+        ours, theirs = f"$ hako {text}", f"# docker {text}"
+        if len(ours) <= _SIDE:
+            self._print(f"   {ours:<{_SIDE}}  {theirs}", "36")
+        else:
+            self._print(f"   {ours}", "36")
+            self._print(f"   {theirs}", "36")
+
+    def _print(self, text: str, colour: str = "") -> None:
+        print(f"\033[{colour}m{text}\033[0m" if colour and self._colour else text, flush=True)

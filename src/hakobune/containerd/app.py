@@ -12,10 +12,20 @@ import signal
 from hakobune.containerd.config import Config
 from hakobune.containerd.containers import rpc as containers_rpc
 from hakobune.containerd.containers.store import Containers
+from hakobune.containerd.content import rpc as content_rpc
+from hakobune.containerd.content.store import Content
+from hakobune.containerd.diff import rpc as diff_rpc
 from hakobune.containerd.events import rpc as events_rpc
 from hakobune.containerd.events.exchange import Exchange
+from hakobune.containerd.images import rpc as images_rpc
+from hakobune.containerd.images.store import Images
 from hakobune.containerd.introspection import rpc as introspection_rpc
+from hakobune.containerd.leases import rpc as leases_rpc
+from hakobune.containerd.leases.store import Leases
+from hakobune.containerd.metadata.collector import Collector
 from hakobune.containerd.metadata.schema import open_database
+from hakobune.containerd.namespaces import rpc as namespaces_rpc
+from hakobune.containerd.namespaces.store import Namespaces
 from hakobune.containerd.serving import Service
 from hakobune.containerd.snapshots import rpc as snapshots_rpc
 from hakobune.containerd.snapshots.overlay import Overlay
@@ -40,6 +50,8 @@ class App:
         self._exchange = Exchange()
         self._containers = Containers(self._database)
         self._overlay = Overlay(self._database, f"{config.root}/io.containerd.snapshotter.v1.overlayfs")
+        self._content = Content(self._database, f"{config.root}/io.containerd.content.v1.content")
+        self._collector = Collector(self._database, self._content, self._overlay, self._exchange)
         self._zygote = Zygote(f"{config.state}/zygote.sock", f"{config.state}/zygote.log")
         self._tasks = Tasks(
             self._containers, self._exchange, self._zygote, config.state, self._events_address
@@ -51,8 +63,13 @@ class App:
 
     def _services(self) -> list[Service]:
         return [
-            containers_rpc.service(self._containers, self._exchange, lambda: None),
+            containers_rpc.service(self._containers, self._exchange, self._collector.soon),
+            content_rpc.service(self._content, self._exchange, self._collector.soon),
+            diff_rpc.service(self._content),
             events_rpc.service(self._exchange),
+            images_rpc.service(Images(self._database), self._exchange, self._collector),
+            leases_rpc.service(Leases(self._database), self._collector),
+            namespaces_rpc.service(Namespaces(self._database), self._exchange),
             snapshots_rpc.service(self._overlay, self._exchange),
             tasks_rpc.service(self._tasks),
             introspection_rpc.version(),
@@ -63,6 +80,8 @@ class App:
     async def start(self) -> None:
         """Recover what was, then serve: who gets an answer sees everything."""
         self._overlay.sweep()
+        self._content.sweep()
+        self._collector.soon()
         warming = asyncio.ensure_future(self._warm())
         await self._ttrpc.listen(self._events_address)
         await self._tasks.recover()
@@ -88,6 +107,7 @@ class App:
     async def stop(self) -> None:
         """End of service. The zygote goes only when no task is left."""
         await self._server.stop(GRACE_SECONDS)
+        self._collector.stop()
         await self._tasks.close()
         if len(self._tasks):
             self._zygote.close()

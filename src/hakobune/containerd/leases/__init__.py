@@ -1,0 +1,1 @@
+"""What holds new objects until something else refers to them."""

@@ -46,6 +46,7 @@ class Birth:
     seccomp_flags: int
     near: socket.socket
     gate: Gate
+    preserve: int = 0  # descriptors from 3 on which the program inherits
 
 
 def enter_cgroups(tasks: Sequence[int]) -> None:
@@ -151,7 +152,9 @@ def finish(
         os.close(master)
     if not birth.gate():
         os._exit(1)
-    sys.close_range(3, cloexec=True)
+    for fd in range(3, 3 + birth.preserve):
+        os.set_inheritable(fd, True)
+    sys.close_range(3 + birth.preserve, cloexec=True)
     if process.no_new_privileges and birth.seccomp is not None:
         sys.seccomp_load(birth.seccomp, birth.seccomp_flags)
     program.execute(path, process.args, env)

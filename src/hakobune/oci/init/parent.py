@@ -53,6 +53,7 @@ class Request:
     near: socket.socket
     gate: Gate
     clone_parent: bool = True
+    preserve: int = 0
     made: Callable[[Cgroup, Config], None] = lambda _cgroup, _config: None
 
 
@@ -150,7 +151,7 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
         request.made(cgroup, config)
         plan = plans.build(config, request.rootfs, _cgroup_steps(cgroup, config))
         birth = Birth(config, process, rootfs, plan, request.streams, cgroup.open_tasks(), program,
-                      program_flags, request.near, request.gate)  # fmt: skip
+                      program_flags, request.near, request.gate, request.preserve)  # fmt: skip
         pid = _clone(birth, cgroup, _join_given(config), parent=request.clone_parent)
     except BaseException:
         cgroup.delete(remove_empty_parents=True)
@@ -197,6 +198,7 @@ class ExecRequest:
     near: socket.socket
     gate: Gate
     clone_parent: bool = True
+    preserve: int = 0
 
 
 _EXEC_NAMESPACES = {"mnt": sys.CLONE_NEWNS, "pid": sys.CLONE_NEWPID, "uts": sys.CLONE_NEWUTS,
@@ -213,7 +215,7 @@ def exec_process(request: ExecRequest, container_id: str) -> int:
     program, flags = _seccomp(config)
     cgroup = Cgroup.find(cgroup_path(config, container_id))
     birth = Birth(config, process, "/", (), request.streams, cgroup.open_tasks(), program, flags,
-                  request.near, request.gate)  # fmt: skip
+                  request.near, request.gate, request.preserve)  # fmt: skip
     unified = cgroup.unified_fd()
     _enter(request.init_pid)
     pid = sys.clone3(sys.CLONE_PARENT if request.clone_parent else 0, cgroup_fd=unified)

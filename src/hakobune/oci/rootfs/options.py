@@ -87,3 +87,9 @@ def parse(options: tuple[str, ...]) -> Options:
         elif word not in _WITHOUT_MEANING:
             data.append(word)
     return Options(bind, rbind, *plain, *recursive, *spread, copy_up, tuple(data))
+
+
+NAMES = frozenset(
+    (*_ATTRS, *(f"r{name}" for name in _ATTRS), *_PROPAGATION, *(f"r{name}" for name in _PROPAGATION),
+     *_WITHOUT_MEANING, "bind", "rbind", "tmpcopyup")
+)  # fmt: skip

@@ -1,0 +1,113 @@
+"""What `hako-runtime` remembers of a container, and how it finds out the state of one.
+
+ROOT/ID/ (0700) holds `state.json`, written once, and until `start` the `gate`: the socket where the
+init process waits. The status is never written down; it is read from the kernel, so that no crash can
+make it wrong:
+  created  init lives and the gate is there      paused   its cgroup is frozen
+  running  init lives                            stopped  the rest
+A process is known by its pid and start time, so that a reused pid is not taken for it.
+Imports: json, os; cgroups, errors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+
+from hakobune.cgroups.cgroup import Cgroup
+from hakobune.errors import AlreadyExists, InvalidArgument, NotFound
+
+GATE = "gate"
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """state.json. `created` in nanoseconds since the epoch; `started` is the kernel's start time of init."""
+
+    id: str
+    version: str
+    bundle: str
+    rootfs: str
+    pid: int
+    started: int
+    cgroup: str
+    created: int
+    owner: str = "root"
+    annotations: dict[str, str] = field(default_factory=dict)
+
+
+def start_time(pid: int) -> int:
+    """Field 22 of /proc/PID/stat; 0 when there is no such process, or when it is a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+class Container:
+    """One container's directory below the runtime's root."""
+
+    def __init__(self, root: str, container_id: str) -> None:
+        if not container_id or set(container_id) - _LETTERS or container_id in (".", ".."):
+            raise InvalidArgument(f"invalid container ID {container_id!r}")
+        self.id = container_id
+        self.directory = os.path.join(root, container_id)
+
+    @property
+    def gate(self) -> str:
+        """Path of the gate."""
+        return os.path.join(self.directory, GATE)
+
+    def claim(self) -> None:
+        """Make the directory: the id is ours. Raises AlreadyExists."""
+        os.makedirs(os.path.dirname(self.directory), mode=0o711, exist_ok=True)
+        try:
+            os.mkdir(self.directory, 0o700)
+        except FileExistsError as err:
+            raise AlreadyExists(f"container with given ID already exists: {self.id}") from err
+
+    def forget(self) -> None:
+        """Remove the directory; silent when it is gone."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def write(self, record: Record) -> None:
+        """Keep the record, whole or not at all."""
+        path = os.path.join(self.directory, "state.json")
+        with open(path + ".new", "w") as file:
+            json.dump(asdict(record), file)
+        os.rename(path + ".new", path)
+
+    def read(self) -> Record:
+        """The record. Raises NotFound."""
+        try:
+            with open(os.path.join(self.directory, "state.json")) as file:
+                return Record(**json.load(file))
+        except (FileNotFoundError, NotADirectoryError) as err:
+            raise NotFound("container does not exist") from err
+
+    def status(self, record: Record) -> str:
+        """created, running, paused or stopped."""
+        if not record.pid or start_time(record.pid) != record.started:
+            return "stopped"
+        if os.path.lexists(self.gate):
+            return "created"
+        with contextlib.suppress(OSError):
+            if Cgroup.find(record.cgroup).frozen():
+                return "paused"
+        return "running"
+
+
+def containers(root: str) -> list[Container]:
+    """All that are below `root`, by name."""
+    try:
+        names = sorted(os.listdir(root))
+    except FileNotFoundError:
+        return []
+    found = [Container(root, name) for name in names if not set(name) - _LETTERS]
+    return [one for one in found if os.path.exists(os.path.join(one.directory, "state.json"))]

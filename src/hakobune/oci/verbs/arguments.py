@@ -1,0 +1,84 @@
+"""Command lines in the manner of runc: flags of the program, a verb, its flags, its operands.
+
+A table instead of argparse, whose import alone takes longer than the rest of a `state`. Imports: errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hakobune.errors import InvalidArgument
+
+SWITCH, VALUE, MANY = "switch", "value", "many"
+Flags = Mapping[str, str]  # long name -> kind; `short` maps one letter to a long name
+
+
+class Arguments:
+    """What was found: flags by long name, and the operands."""
+
+    def __init__(self, flags: Flags) -> None:
+        self._values: dict[str, list[str]] = {name: [] for name in flags}
+        self.operands: list[str] = []
+
+    def add(self, name: str, value: str) -> None:
+        """One more value of a flag."""
+        self._values[name].append(value)
+
+    def on(self, name: str) -> bool:
+        """Whether a switch was given, and not as `=false`."""
+        return bool(self._values[name]) and self._values[name][-1] not in ("false", "0")
+
+    def text(self, name: str, default: str = "") -> str:
+        """The last value of a flag."""
+        return self._values[name][-1] if self._values[name] else default
+
+    def number(self, name: str) -> int | None:
+        """The last value as an integer; None when absent. Raises InvalidArgument."""
+        text = self.text(name)
+        if not text:
+            return None
+        try:
+            return int(text)
+        except ValueError as err:
+            raise InvalidArgument(f"--{name}: {text!r} is not a number") from err
+
+    def many(self, name: str) -> list[str]:
+        """All values of a flag."""
+        return self._values[name]
+
+    def operand(self, index: int, what: str) -> str:
+        """Raises InvalidArgument when it is missing."""
+        if len(self.operands) <= index:
+            raise InvalidArgument(f"{what} is required")
+        return self.operands[index]
+
+
+def parse(
+    words: Sequence[str], flags: Flags, short: Mapping[str, str], *, interspersed: bool = False
+) -> Arguments:
+    """Read flags up to the first operand; the rest are operands. With `interspersed` flags may follow too.
+
+    Raises InvalidArgument for an unknown flag or a missing value.
+    """
+    found = Arguments(flags)
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--" or not word.startswith("-") or word == "-":
+            if word != "--":
+                found.operands.append(word)
+            if interspersed and word != "--":
+                continue
+            found.operands += rest
+            break
+        name, equals, value = word.lstrip("-").partition("=")
+        name = short.get(name, name)
+        kind = flags.get(name)
+        if kind is None:
+            raise InvalidArgument(f"flag provided but not defined: {word}")
+        if kind != SWITCH and not equals:
+            if not rest:
+                raise InvalidArgument(f"flag needs an argument: {word}")
+            value = rest.pop(0)
+        found.add(name, value if equals or kind != SWITCH else "true")
+    return found

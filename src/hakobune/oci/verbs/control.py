@@ -1,0 +1,220 @@
+"""The verbs on a container that stands: state, kill, pause, resume, update, list, ps, events, features.
+
+Each returns text or nothing, and raises HakoError. Imports: json, os, signal; cgroups, oci.status.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from hakobune.cgroups.cgroup import Cgroup
+from hakobune.errors import FailedPrecondition, InvalidArgument
+from hakobune.logs.json_file import rfc3339
+from hakobune.oci.capabilities import NUMBERS
+from hakobune.oci.config import NAMESPACES
+from hakobune.oci.rootfs.options import NAMES as MOUNT_OPTIONS
+from hakobune.oci.status import Container, Record, containers
+from hakobune.oci.verbs.spec import VERSION
+
+
+def _found(root: str, container_id: str) -> tuple[Record, str, Cgroup]:
+    container = Container(root, container_id)
+    record = container.read()
+    return record, container.status(record), Cgroup.find(record.cgroup)
+
+
+def describe(record: Record, status: str) -> dict[str, Any]:
+    """The state of runtime.md, with what runc adds."""
+    return {
+        "ociVersion": record.version,
+        "id": record.id,
+        "pid": 0 if status == "stopped" else record.pid,
+        "status": status,
+        "bundle": record.bundle,
+        "rootfs": record.rootfs,
+        "created": rfc3339(record.created),
+        "annotations": record.annotations,
+        "owner": record.owner,
+    }
+
+
+def state(root: str, container_id: str) -> str:
+    """`state`: JSON."""
+    record, status, _cgroup = _found(root, container_id)
+    return json.dumps(describe(record, status), indent=2)
+
+
+def signal_number(text: str) -> int:
+    """9, KILL, SIGKILL, sigkill, RTMIN+3. Raises InvalidArgument."""
+    if text.isdigit():
+        return int(text)
+    name, plus, offset = text.upper().removeprefix("SIG").partition("+")
+    try:
+        return int(signal.Signals[f"SIG{name}"]) + (int(offset) if plus else 0)
+    except (KeyError, ValueError) as err:
+        raise InvalidArgument(f"unknown signal {text!r}") from err
+
+
+def kill(root: str, container_id: str, number: int, *, everyone: bool) -> None:
+    """`kill`. Raises FailedPrecondition when it does not run."""
+    record, status, cgroup = _found(root, container_id)
+    if everyone:
+        _kill_everyone(cgroup, number)
+        return
+    if status == "stopped":
+        raise FailedPrecondition("container not running")
+    try:
+        os.kill(record.pid, number)
+    except ProcessLookupError as err:
+        raise FailedPrecondition("container not running") from err
+    if number == signal.SIGKILL and status == "paused":
+        cgroup.thaw()
+
+
+def _kill_everyone(cgroup: Cgroup, number: int) -> None:
+    if number == signal.SIGKILL:
+        cgroup.kill()
+        return
+    for pid in cgroup.pids():
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def pause(root: str, container_id: str) -> None:
+    """`pause`."""
+    _record, status, cgroup = _found(root, container_id)
+    if status not in ("running", "created"):
+        raise FailedPrecondition(f"container not running or created: {status}")
+    cgroup.freeze()
+
+
+def resume(root: str, container_id: str) -> None:
+    """`resume`."""
+    _record, status, cgroup = _found(root, container_id)
+    if status != "paused":
+        raise FailedPrecondition("container not paused")
+    cgroup.thaw()
+
+
+def update(root: str, container_id: str, resources: dict[str, Any]) -> list[str]:
+    """`update`: OCI linux.resources; the warnings."""
+    _record, status, cgroup = _found(root, container_id)
+    if status == "stopped":
+        raise FailedPrecondition("container not running")
+    return cgroup.update(resources)
+
+
+def list_all(root: str, form: str, *, quiet: bool) -> str:
+    """`list`: a table, or JSON."""
+    rows = []
+    for container in containers(root):
+        record = container.read()
+        rows.append(describe(record, container.status(record)))
+    if quiet:
+        return "\n".join(row["id"] for row in rows)
+    if form == "json":
+        return json.dumps(rows or None)
+    table: list[tuple[str, ...]] = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
+    table += [
+        (row["id"], str(row["pid"]), row["status"], row["bundle"], row["created"], row["owner"])
+        for row in rows
+    ]
+    return _columns(table)
+
+
+def _columns(table: list[tuple[str, ...]]) -> str:
+    widths = [max(10, *(len(row[column]) for row in table)) for column in range(len(table[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table
+    )
+
+
+def ps(root: str, container_id: str, form: str, options: list[str]) -> str:
+    """`ps`: JSON of pids, or those lines of the host's ps(1) that are the container's."""
+    _record, _status, cgroup = _found(root, container_id)
+    pids = cgroup.pids()
+    if form == "json":
+        return json.dumps(pids)
+    head, *lines = _capture(["ps", *(options or ["-ef"])])
+    column = head.split().index("PID") if "PID" in head.split() else -1
+    if column < 0:
+        raise InvalidArgument("could not find PID field in ps output")
+    mine = [line for line in lines if line.split()[column : column + 1] and int(line.split()[column]) in pids]
+    return "\n".join([head, *mine])
+
+
+def _capture(args: list[str]) -> list[str]:
+    reading, writing = os.pipe()
+    pid = os.posix_spawnp(args[0], args, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, writing, 1)])
+    os.close(writing)
+    with open(reading) as output:
+        lines = output.read().splitlines()
+    if os.waitpid(pid, 0)[1] or not lines:
+        raise InvalidArgument(f"{' '.join(args)} failed")
+    return lines
+
+
+def events(root: str, container_id: str, interval: float, *, once: bool) -> int:
+    """`events`: a line of JSON every `interval` seconds until the container ends, or one. Prints."""
+    while True:
+        _record, status, cgroup = _found(root, container_id)
+        if status == "stopped":
+            if once:
+                raise FailedPrecondition(f"container with id {container_id} is not running")
+            return 0
+        print(json.dumps({"type": "stats", "id": container_id, "data": _stats(cgroup)}))
+        sys.stdout.flush()
+        if once:
+            return 0
+        time.sleep(interval)
+
+
+def _stats(cgroup: Cgroup) -> dict[str, Any]:
+    found = cgroup.stats()
+    cpu, memory = found["cpu"], found["memory"]
+    return {
+        "cpu": {
+            "usage": {
+                "total": cpu.get("total", 0), "percpu": cpu.get("per_cpu", []),
+                "kernel": cpu.get("kernel", 0), "user": cpu.get("user", 0),
+            },
+            "throttling": {
+                "periods": cpu.get("periods", 0), "throttledPeriods": cpu.get("throttled_periods", 0),
+                "throttledTime": cpu.get("throttled_time", 0),
+            },
+        },
+        "memory": {
+            "usage": memory.get("usage", {}), "swap": memory.get("swap", {}),
+            "kernel": memory.get("kernel", {}), "raw": memory.get("stat", {}),
+        },
+        "pids": found["pids"],
+    }  # fmt: skip
+
+
+def features() -> str:
+    """`features`: what runtime-spec's features.md asks for."""
+    return json.dumps(
+        {
+            "ociVersionMin": "1.0.0",
+            "ociVersionMax": VERSION,
+            "hooks": [],
+            "mountOptions": sorted(MOUNT_OPTIONS),
+            "linux": {
+                "namespaces": sorted(set(NAMESPACES) - {"user", "time"}),
+                "capabilities": sorted(NUMBERS),
+                "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
+                "seccomp": {"enabled": True},
+                "apparmor": {"enabled": False},
+                "selinux": {"enabled": False},
+                "mountExtensions": {"idmap": {"enabled": False}},
+            },
+        },
+        indent=2,
+    )

@@ -1,0 +1,46 @@
+"""`delete`: what is left of a container goes: its processes, its cgroup, its state. Imports: os; cgroups."""
+
+from __future__ import annotations
+
+import os
+
+from hakobune.cgroups.cgroup import Cgroup
+from hakobune.errors import FailedPrecondition, NotFound
+from hakobune.oci.status import Container
+
+SECONDS = 10.0
+
+
+def delete(root: str, container_id: str, *, force: bool) -> None:
+    """Remove a stopped or created container; with `force` a running one too, and an absent one silently.
+
+    Raises NotFound, FailedPrecondition.
+    """
+    container = Container(root, container_id)
+    try:
+        record = container.read()
+    except NotFound:
+        if not force:
+            raise
+        container.forget()
+        return
+    status = container.status(record)
+    if status in ("running", "paused") and not force:
+        raise FailedPrecondition(f"cannot delete container {container_id} that is not stopped: {status}")
+    end(Cgroup.find(record.cgroup))
+    container.forget()
+
+
+def end(cgroup: Cgroup) -> None:
+    """Kill everything in the group and remove it; children of ours are reaped on the way."""
+    cgroup.kill()
+    _reap_ours(cgroup)
+    cgroup.delete(SECONDS, remove_empty_parents=True)
+
+
+def _reap_ours(cgroup: Cgroup) -> None:
+    for pid in cgroup.pids():
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:
+            continue

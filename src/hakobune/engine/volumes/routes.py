@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hakobune.engine.http.message import Request, Response, json_response
 from hakobune.engine.http.router import Route
 from hakobune.engine.schema.filters import Filters
@@ -45,7 +47,7 @@ def routes(volumes: Volumes) -> list[Route]:
     async def listing(request: Request) -> Response:
         filters = request.query.filters()
         filters.check(_FILTERS)
-        found = [document(volume) for volume in volumes.list() if _fits(volumes, volume, filters)]
+        found = [document(volume) for volume in volumes.every() if _fits(volumes, volume, filters)]
         return json_response({"Volumes": found, "Warnings": None})
 
     async def create(request: Request) -> Response:

@@ -70,7 +70,7 @@ class Volumes:
         labels, options = json.loads(row["labels"]), json.loads(row["options"])
         return Volume(row["name"], path, row["created"], bool(row["anonymous"]), labels, options)
 
-    def list(self) -> list[Volume]:
+    def every(self) -> list[Volume]:
         """All, by name."""
         return [self._volume(row) for row in self._database.query("SELECT * FROM volume ORDER BY name")]
 
@@ -150,7 +150,7 @@ class Volumes:
         """Remove what nobody has, those with a name only with the filter `all`; (names, bytes won)."""
         every = filters.bool("all", False)
         gone, space = [], 0
-        for volume in self.list():
+        for volume in self.every():
             if (
                 self.users(volume.name)
                 or not (volume.anonymous or every)

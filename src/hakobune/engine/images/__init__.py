@@ -1,0 +1,1 @@
+"""Images of the engine: records, manifests and configurations kept by the manager below, in Docker's words here."""

@@ -1,1 +1,1 @@
-"""Volumes: directories of the engine with a life of their own, apart from any container."""
+"""Volumes: directories with names, which outlive every container that uses them. Only the `local` driver."""

@@ -1,4 +1,4 @@
-"""The edge of volumes."""
+"""The edge of volumes: decode, call, encode."""
 
 from __future__ import annotations
 
@@ -6,72 +6,62 @@ from typing import Any
 
 from hakobune.engine.http.message import Request, Response, json_response
 from hakobune.engine.http.router import Route
-from hakobune.engine.schema.filters import Filters
 from hakobune.engine.schema.shape import checked
-from hakobune.engine.schema.times import rfc3339
-from hakobune.engine.volumes.volumes import DRIVER, Volume, Volumes
+from hakobune.engine.volumes import listing
+from hakobune.engine.volumes.volumes import Volumes
+from hakobune.errors import InvalidArgument, Unimplemented
 
-_SHAPE: dict[str, tuple[type, Any]] = {
+_CREATE = {
     "Name": (str, ""),
     "Driver": (str, ""),
     "DriverOpts": (dict, {}),
     "Labels": (dict, {}),
+    "ClusterVolumeSpec": (dict, {}),
 }
-_FILTERS = ("dangling", "driver", "label", "name")
-
-
-def document(volume: Volume) -> dict[str, Any]:
-    """Docker's shape of a volume."""
-    return {
-        "CreatedAt": rfc3339(volume.created),
-        "Driver": DRIVER,
-        "Labels": dict(volume.labels) or None,
-        "Mountpoint": volume.path,
-        "Name": volume.name,
-        "Options": dict(volume.options) or None,
-        "Scope": "local",
-    }
-
-
-def _fits(volumes: Volumes, volume: Volume, filters: Filters) -> bool:
-    if "dangling" in filters and filters.bool("dangling", True) == bool(volumes.users(volume.name)):
-        return False
-    if filters.get("name") and not any(wanted in volume.name for wanted in filters.get("name")):
-        return False
-    return filters.any_of("driver", [DRIVER]) and filters.labels(volume.labels)
 
 
 def routes(volumes: Volumes) -> list[Route]:
     """The table."""
 
-    async def listing(request: Request) -> Response:
-        filters = request.query.filters()
-        filters.check(_FILTERS)
-        found = [document(volume) for volume in volumes.every() if _fits(volumes, volume, filters)]
-        return json_response({"Volumes": found, "Warnings": None})
-
-    async def create(request: Request) -> Response:
-        body = checked(await request.json(), _SHAPE, "VolumeCreate")
-        volume = volumes.create(body["Name"], body["Driver"], body["Labels"], body["DriverOpts"])
-        return json_response(document(volume), 201)
+    async def list_all(request: Request) -> Response:
+        found = listing.listing(volumes, request.query.filters())
+        return json_response({"Volumes": [one.document() for one in found], "Warnings": None})
 
     async def show(request: Request) -> Response:
-        return json_response(document(volumes.get(request.params["name"])))
+        return json_response(volumes.get(request.params["name"]).document() | {"Status": None})
 
-    async def remove(request: Request) -> Response:
+    async def make(request: Request) -> Response:
+        body = checked(await request.json(), _CREATE, "volume")
+        if body["ClusterVolumeSpec"]:
+            raise Unimplemented("cluster volumes are not supported")
+        volume, _ = volumes.create(
+            body["Name"],
+            driver=body["Driver"],
+            labels=_texts(body, "Labels"),
+            options=_texts(body, "DriverOpts"),
+        )
+        return json_response(volume.document(), 201)
+
+    async def drop(request: Request) -> Response:
         volumes.remove(request.params["name"], force=request.query.bool("force"))
+        await volumes.emptied()
         return Response(204)
 
     async def prune(request: Request) -> Response:
-        filters = request.query.filters()
-        filters.check(("label", "label!", "all"))
-        gone, space = volumes.prune(filters)
-        return json_response({"VolumesDeleted": gone or None, "SpaceReclaimed": space})
+        return json_response(await listing.prune(volumes, request.query.filters()))
 
     return [
-        Route("GET", "/volumes", listing),
-        Route("POST", "/volumes/create", create),
-        Route("POST", "/volumes/prune", prune),
+        Route("GET", "/volumes", list_all),
+        Route("POST", "/volumes/create", make),
+        Route("POST", "/volumes/prune", prune, uninterrupted=True),
         Route("GET", "/volumes/{name}", show),
-        Route("DELETE", "/volumes/{name}", remove, uninterrupted=True),
+        Route("DELETE", "/volumes/{name}", drop, uninterrupted=True),
     ]
+
+
+def _texts(body: dict[str, Any], name: str) -> dict[str, str]:
+    """A mapping of texts. Raises InvalidArgument."""
+    for key, value in body[name].items():
+        if not isinstance(value, str):
+            raise InvalidArgument(f"invalid JSON: volume.{name}.{key}: a string is needed, got {value!r:.60}")
+    return dict(body[name])

@@ -1,42 +1,37 @@
-"""Volumes by name: a row, a directory, and who uses it.
+"""The engine's volumes and who uses them.
 
-The directory is made before the row and deleted after it, so a crash leaves at most an empty directory, which
-the next volume of that name takes. Imports: persist, errors.
+Schema: volume(name, record JSON), volume_user(volume, container). A row stands before its directory is made
+and until the directory is out of sight, so a crash leaves no directory that nobody knows. All methods that
+the containers room calls are synchronous and fast: deleting is done by the trash's thread. Imports: persist.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
-import re
 import secrets
-import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
 from typing import Protocol
 
-from hakobune.engine.schema.filters import Filters
-from hakobune.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
-from hakobune.persist.database import Database, Row
+from hakobune.engine.volumes.model import ANONYMOUS, DRIVER, Volume, check_driver, check_name, check_options
+from hakobune.engine.volumes.trash import Trash
+from hakobune.errors import Conflict, Internal, InvalidArgument, NotFound, ResourceExhausted
+from hakobune.persist.database import Database
 
 MIGRATION = """
 CREATE TABLE volume (
-    name      TEXT PRIMARY KEY,
-    created   INTEGER NOT NULL,
-    anonymous INTEGER NOT NULL,
-    labels    TEXT NOT NULL,
-    options   TEXT NOT NULL
+    name   TEXT PRIMARY KEY,
+    record TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE volume_user (
-    name      TEXT NOT NULL,
+    volume    TEXT NOT NULL REFERENCES volume (name) ON DELETE CASCADE,
     container TEXT NOT NULL,
-    PRIMARY KEY (name, container)
+    PRIMARY KEY (volume, container)
 ) WITHOUT ROWID;
 """
-
-DRIVER = "local"
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
 class Bus(Protocol):
@@ -45,145 +40,150 @@ class Bus(Protocol):
     def publish(self, kind: str, action: str, actor: str, attributes: Mapping[str, str]) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
-    """One volume. `path` is its directory on the host, `created` in nanoseconds since the epoch."""
-
-    name: str
-    path: str
-    created: int
-    anonymous: bool
-    labels: Mapping[str, str]
-    options: Mapping[str, str]
-
-
 class Volumes:
-    """All volumes of the engine, under the directory `root`."""
+    """All volumes, in memory and on disk; used from one thread."""
 
     def __init__(self, database: Database, root: str, bus: Bus) -> None:
         self._database = database
         self._root = root
         self._bus = bus
+        self._volumes: dict[str, Volume] = {}
+        self._users: dict[str, set[str]] = {}
+        os.makedirs(root, mode=0o710, exist_ok=True)
+        self._trash = Trash(root)
+        for row in database.query("SELECT name, record FROM volume"):
+            record = json.loads(row["record"])
+            name = row["name"]
+            self._volumes[name] = Volume(
+                name, self._directory(name), record["created"], record["labels"], record["options"]
+            )
+            self._users[name] = set()
+        for row in database.query("SELECT volume, container FROM volume_user"):
+            self._users[row["volume"]].add(row["container"])
+        self._finish_removals()
 
-    def _volume(self, row: Row) -> Volume:
-        path = os.path.join(self._root, row["name"], "_data")
-        labels, options = json.loads(row["labels"]), json.loads(row["options"])
-        return Volume(row["name"], path, row["created"], bool(row["anonymous"]), labels, options)
+    def _directory(self, name: str) -> str:
+        return os.path.join(self._root, name)
 
-    def every(self) -> list[Volume]:
-        """All, by name."""
-        return [self._volume(row) for row in self._database.query("SELECT * FROM volume ORDER BY name")]
+    def _finish_removals(self) -> None:
+        for name in self._trash.left_over():
+            if name in self._volumes and not os.path.lexists(self._directory(name)):
+                self._forget(name)
+
+    def __iter__(self) -> Iterator[Volume]:
+        return iter(list(self._volumes.values()))
 
     def get(self, name: str) -> Volume:
-        """Raises NotFound."""
-        row = self._database.one("SELECT * FROM volume WHERE name = ?", (name,))
-        if row is None:
-            raise NotFound(f"get {name}: no such volume")
-        return self._volume(row)
-
-    def ensure(
-        self,
-        name: str,
-        *,
-        driver: str = "",
-        labels: Mapping[str, str] | None = None,
-        options: Mapping[str, str] | None = None,
-        anonymous: bool = False,
-    ) -> tuple[Volume, bool]:
-        """The volume of this name, made when there is none; and whether it was made.
-
-        Raises InvalidArgument for a bad name or option, NotFound for a driver that is not there.
-        """
-        if driver not in ("", DRIVER):
-            raise NotFound(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
+        """By name. Raises NotFound."""
         try:
-            return self.get(name), False
-        except NotFound:
-            pass
-        _check(name, options or {})
-        path = os.path.join(self._root, name, "_data")
-        os.makedirs(path, mode=0o755, exist_ok=True)
-        self._database.execute(
-            "INSERT INTO volume VALUES (?, ?, ?, ?, ?)",
-            (name, time.time_ns(), anonymous, json.dumps(labels or {}), json.dumps(options or {})),
-        )
-        self._bus.publish("volume", "create", name, {"driver": DRIVER})
-        return self.get(name), True
-
-    def create(self, name: str, driver: str, labels: Mapping[str, str], options: Mapping[str, str]) -> Volume:
-        """As a client asks; without a name one is made up. Raises AlreadyExists when it has other options."""
-        volume, fresh = self.ensure(
-            name or secrets.token_hex(32), driver=driver, labels=labels, options=options, anonymous=not name
-        )
-        if not fresh and options and dict(volume.options) != dict(options):
-            raise AlreadyExists(f"create {name}: volume {name} already exists with different options")
-        return volume
+            return self._volumes[name]
+        except KeyError:
+            raise NotFound(f"get {name}: no such volume") from None
 
     def users(self, name: str) -> list[str]:
-        """Ids of the containers that have it."""
-        rows = self._database.query("SELECT container FROM volume_user WHERE name = ?", (name,))
-        return [row["container"] for row in rows]
+        """Ids of the containers that use it."""
+        return sorted(self._users.get(name, ()))
+
+    def create(self, name: str = "", *, driver: str = "", labels: Mapping[str, str] | None = None,
+               options: Mapping[str, str] | None = None, anonymous: bool = False) -> tuple[Volume, bool]:  # fmt: skip
+        """The volume of this name (a new name for ""), and whether it is new.
+
+        Raises InvalidArgument, NotFound (driver), Unimplemented (options), ResourceExhausted; nothing is left.
+        """
+        check_driver(driver)
+        if not name:
+            name, anonymous = secrets.token_hex(32), True
+        if name in self._volumes:
+            return self._volumes[name], False
+        check_name(name)
+        check_options(name, options or {})
+        marks = {ANONYMOUS: ""} if anonymous else {}
+        volume = Volume(
+            name, self._directory(name), time.time_ns(), {**(labels or {}), **marks}, dict(options or {})
+        )
+        self._remember(volume)
+        try:
+            _make(volume)
+        except BaseException:
+            self._trash.throw(name)
+            self._forget(name)
+            raise
+        self._tell(volume, "create")
+        return volume, True
+
+    def ensure(self, name: str, *, driver: str = "", labels: Mapping[str, str] | None = None,
+               options: Mapping[str, str] | None = None, anonymous: bool = False) -> tuple[Volume, bool]:  # fmt: skip
+        """As `create`, for a container: what `path` names is there when this returns."""
+        volume, fresh = self.create(name, driver=driver, labels=labels, options=options, anonymous=anonymous)
+        if not fresh:
+            _make(volume)
+        if not os.path.isdir(volume.path):
+            raise InvalidArgument(
+                f"failed to mount local volume {volume.name}: {volume.path}: no such directory"
+            )
+        return volume, fresh
+
+    def _remember(self, volume: Volume) -> None:
+        record = {"created": volume.created, "labels": volume.labels, "options": volume.options}
+        self._database.execute("INSERT INTO volume VALUES (?, ?)", (volume.name, json.dumps(record)))
+        self._volumes[volume.name] = volume
+        self._users[volume.name] = set()
+
+    def _forget(self, name: str) -> None:
+        self._database.execute("DELETE FROM volume WHERE name = ?", (name,))
+        self._volumes.pop(name, None)
+        self._users.pop(name, None)
 
     def use(self, name: str, container: str) -> None:
-        """A container has it now."""
+        """Note that a container (its id) has it. Raises NotFound; twice is once."""
+        self.get(name)
         self._database.execute("INSERT OR IGNORE INTO volume_user VALUES (?, ?)", (name, container))
+        self._users[name].add(container)
 
     def release(self, name: str, container: str) -> None:
-        """A container has it no more."""
-        self._database.execute("DELETE FROM volume_user WHERE name = ? AND container = ?", (name, container))
+        """The container has it no more; silent when it had not."""
+        self._database.execute(
+            "DELETE FROM volume_user WHERE volume = ? AND container = ?", (name, container)
+        )
+        self._users.get(name, set()).discard(container)
+
+    def keep_users(self, containers: Collection[str]) -> None:
+        """After a crash: forget users that are none of these containers."""
+        for name, users in self._users.items():
+            for gone in users - set(containers):
+                self.release(name, gone)
 
     def remove(self, name: str, *, force: bool = False) -> None:
-        """Delete it with its data. Raises Conflict while a container has it, NotFound unless `force`."""
-        try:
-            volume = self.get(name)
-        except NotFound:
-            if force:
-                return
-            raise
+        """Delete it with its data. Raises Conflict while it is used, NotFound unless `force`."""
+        if force and name not in self._volumes:
+            return
+        volume = self.get(name)
         if users := self.users(name):
             raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
-        self._database.execute("DELETE FROM volume WHERE name = ?", (name,))
-        shutil.rmtree(os.path.dirname(volume.path), ignore_errors=True)
-        self._bus.publish("volume", "destroy", name, {"driver": DRIVER})
+        try:
+            self._trash.throw(name)
+        except OSError as err:
+            raise Internal(f"remove {name}: {err.strerror}") from err
+        self._forget(name)
+        self._tell(volume, "destroy")
 
-    def prune(self, filters: Filters) -> tuple[list[str], int]:
-        """Remove what nobody has, those with a name only with the filter `all`; (names, bytes won)."""
-        every = filters.bool("all", False)
-        gone, space = [], 0
-        for volume in self.every():
-            if (
-                self.users(volume.name)
-                or not (volume.anonymous or every)
-                or not filters.labels(volume.labels)
-            ):
-                continue
-            if "label!" in filters and filters.labels(volume.labels, name="label!"):
-                continue
-            space += size(volume.path)
-            self.remove(volume.name)
-            gone.append(volume.name)
-        return gone, space
+    async def emptied(self) -> None:
+        """Wait until the data of removed volumes is deleted."""
+        await self._trash.emptied()
+
+    def _tell(self, volume: Volume, action: str) -> None:
+        self._bus.publish("volume", action, volume.name, {"driver": DRIVER})
 
 
-def _check(name: str, options: Mapping[str, str]) -> None:
-    if not _NAME.fullmatch(name) or len(name) > 255:
-        raise InvalidArgument(
-            f'create {name}: "{name}" includes invalid characters for a local volume name, only '
-            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
-        )
-    for option in options:
-        raise InvalidArgument(
-            f"create {name}: invalid option: {option!r}: volumes with mount options are not served yet"
-        )
-
-
-def size(path: str) -> int:
-    """Bytes of the files under a directory, as they are allocated."""
-    total = 0
-    for top, _directories, files in os.walk(path):
-        for file in files:
-            try:
-                total += os.lstat(os.path.join(top, file)).st_blocks * 512
-            except OSError:
-                continue
-    return total
+def _make(volume: Volume) -> None:
+    """The directories of a volume; those that are there stay. Raises ResourceExhausted, Internal."""
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(volume.directory, 0o701)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(volume.mountpoint)
+            os.chmod(volume.mountpoint, 0o755)  # whatever our umask
+    except OSError as err:
+        if err.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceExhausted(f"create {volume.name}: no space left on device") from err
+        raise Internal(f"create {volume.name}: {err.strerror}: {err.filename}") from err

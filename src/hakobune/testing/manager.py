@@ -6,6 +6,7 @@ Imports: containerd.client, subprocess.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import shutil
 import signal
@@ -14,11 +15,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Coroutine
+from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 from hakobune.containerd.client import Client
 
 START_SECONDS = 20.0
+T = TypeVar("T")
+
+
+@cache
+def _runner() -> asyncio.Runner:
+    runner = asyncio.Runner()
+    atexit.register(runner.close)
+    return runner
+
+
+def run(work: Coroutine[Any, Any, T], timeout: float = 60.0) -> T:
+    """Run it in this process's one event loop: gRPC's poller stays bound to the first loop that it saw."""
+    return _runner().run(asyncio.wait_for(work, timeout))
 
 
 class PrivateManager:
@@ -65,7 +82,7 @@ class PrivateManager:
     def end(self) -> None:
         """Every container, the manager, the zygote and the directory go."""
         if self._process is not None and self._process.poll() is None:
-            asyncio.run(self._empty())
+            run(self._empty())
             self.signal(signal.SIGTERM)
         self._retire_zygote()
         shutil.rmtree(self.base, ignore_errors=True)

@@ -37,8 +37,8 @@ class Task:
     def __init__(self, bundle: Bundle, on_end: Callable[[Task, str, End], None]) -> None:
         self.bundle = bundle
         self.pid = 0
-        self.execs: dict[str, int] = {}  # pids of execs that run
-        self.told = False  # init's exit has been published
+        self.execs: dict[str, int] = {}  # pids of execs that were started
+        self.told: set[str] = set()  # whose exit has been published: exec ids, "" for init
         self.end: End | None = None  # known only when the shim is lost
         self._shim: Shim | None = None
         self._on_end = on_end
@@ -83,8 +83,9 @@ class Task:
         )
         if tell:
             for exec_id, pid in self.execs.items():
-                self._on_end(self, exec_id, End(pid, KILLED, at))
-            if not self.told:
+                if exec_id not in self.told:
+                    self._on_end(self, exec_id, End(pid, KILLED, at))
+            if "" not in self.told:
                 self._on_end(self, "", self.end)
 
     def _kill(self) -> None:

@@ -96,7 +96,7 @@ class Tasks:
 
     async def _undo(self, task: Task) -> None:
         """After a Create that failed at any step: a shim that nobody is connected to is looked for, too."""
-        task.told = True
+        task.told.add("")
         try:
             _ = task.shim
         except Unavailable:
@@ -142,10 +142,12 @@ class Tasks:
         try:
             request = pb.DeleteRequest(id=container_id, exec_id=exec_id)
             found = await task.shim.call("Delete", request, pb.DeleteResponse)
-            return End(found.pid, found.exit_status, _at(found))
+            end = End(found.pid, found.exit_status, _at(found))
         except Unavailable:
-            end = await task.lost()
-            return End(task.execs.pop(exec_id, 0), KILLED, end.at)
+            end = _end_of(task, exec_id, await task.lost())
+        task.execs.pop(exec_id, None)
+        task.told.discard(exec_id)
+        return end
 
     # --- processes ---
 
@@ -170,8 +172,7 @@ class Tasks:
             found = await task.shim.call("Wait", request, pb.WaitResponse)
             return End(0, found.exit_status, _at(found))
         except Unavailable:
-            end = await task.lost()
-            return end if not exec_id else End(0, KILLED, end.at)
+            return _end_of(task, exec_id, await task.lost())
 
     async def state(self, namespace: str, container_id: str, exec_id: str = "") -> task_types_pb2.Process:
         """How a process stands."""
@@ -180,7 +181,7 @@ class Tasks:
             request = pb.StateRequest(id=container_id, exec_id=exec_id)
             found = await task.shim.call("State", request, pb.StateResponse)
         except Unavailable:
-            return _dead(task, exec_id, await task.lost())
+            return _dead(task, exec_id, _end_of(task, exec_id, await task.lost()))
         return task_types_pb2.Process(
             container_id=container_id, id=exec_id or container_id, pid=found.pid, status=found.status,
             stdin=found.stdin, stdout=found.stdout, stderr=found.stderr, terminal=found.terminal,
@@ -196,12 +197,8 @@ class Tasks:
             return
         event = events.TaskExit.FromString(envelope.event.value)
         task = self._tasks.get((envelope.namespace, event.container_id))
-        if task is None:
-            return
-        if event.id == event.container_id:
-            task.told = True
-        else:
-            task.execs.pop(event.id, None)
+        if task is not None:
+            task.told.add("" if event.id == event.container_id else event.id)
 
     def _tell(self, task: Task, exec_id: str, end: End) -> None:
         event = events.TaskExit(
@@ -254,9 +251,17 @@ def _at(found: pb.DeleteResponse | pb.WaitResponse) -> int:
     return found.exited_at.seconds * 1_000_000_000 + found.exited_at.nanos
 
 
+def _end_of(task: Task, exec_id: str, end: End) -> End:
+    """How a process of a task without a shim ended: an exec with init, at the latest. Raises NotFound."""
+    if not exec_id:
+        return end
+    if exec_id not in task.execs:
+        raise NotFound(f"exec {exec_id!r} of container {task.bundle.id!r} not found")
+    return End(task.execs[exec_id], KILLED, end.at)
+
+
 def _dead(task: Task, exec_id: str, end: End) -> task_types_pb2.Process:
     return task_types_pb2.Process(
-        container_id=task.bundle.id, id=exec_id or task.bundle.id,
-        pid=task.execs.get(exec_id, 0) if exec_id else end.pid, status=task_types_pb2.STOPPED,
-        exit_status=KILLED if exec_id else end.status, exited_at=timestamp(end.at),
+        container_id=task.bundle.id, id=exec_id or task.bundle.id, pid=end.pid,
+        status=task_types_pb2.STOPPED, exit_status=end.status, exited_at=timestamp(end.at),
     )  # fmt: skip

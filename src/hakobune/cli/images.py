@@ -32,7 +32,7 @@ _HISTORY_HEADERS = {"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedAt": "CREA
 
 
 def _path(name: str, rest: str = "") -> str:
-    return f"/images/{quote(name, safe='/')}{rest}"
+    return f"/images/{quote(name, safe='/:@')}{rest}"
 
 
 def _digits(identity: str, whole: bool) -> str:
@@ -144,11 +144,9 @@ def _history_row(step: Any, whole: bool, human: bool) -> Row:
 
 def _import(context: Context, values: Values, arguments: list[str]) -> int:
     source, *names = arguments
-    name, tag = split_reference(names[0]) if names else (None, None)
     options = query(
         fromSrc=source if "://" in source else "-",
-        repo=name,
-        tag=tag,
+        repo=names[0] if names else None,
         message=values.text("message") or None,
         platform=values.text("platform") or None,
     )

@@ -58,7 +58,7 @@ def _check(form: str) -> None:
 
 def _find(context: Context, name: str, kinds: list[str], sized: bool) -> Any:
     for kind in kinds:
-        where = _PATHS[kind].format(quote(name, safe="/" if kind == "image" else ""))
+        where = _PATHS[kind].format(quote(name, safe="/:@" if kind == "image" else ""))
         try:
             return context.client.get(where + (query(size=True) if sized and kind == "container" else ""))
         except ApiFailure as err:

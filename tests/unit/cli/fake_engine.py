@@ -105,9 +105,11 @@ class FakeEngine:
                 reply = self._route(seen)
                 if reply.taken:
                     return
-                data = b"" if reply.body is None else json.dumps(reply.body).encode()
-                if isinstance(reply.body, bytes | str):
-                    data = reply.body if isinstance(reply.body, bytes) else reply.body.encode()
+                data = reply.body if isinstance(reply.body, bytes) else b""
+                if isinstance(reply.body, str):
+                    data = reply.body.encode()
+                elif reply.body is not None and not data:
+                    data = json.dumps(reply.body).encode()
                 head = f"HTTP/1.1 {reply.status} X\r\nApi-Version: 1.50\r\nOstype: linux\r\n"
                 kind = "text/plain" if isinstance(reply.body, bytes | str) else "application/json"
                 head += f"Content-Type: {kind}\r\nContent-Length: {len(data)}\r\n\r\n"

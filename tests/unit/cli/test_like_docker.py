@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Callable
@@ -182,8 +183,6 @@ def filled(fake: FakeEngine) -> FakeEngine:
 
 
 def _document(event: Any) -> str:
-    import json
-
     return json.dumps(event) + "\n"
 
 
@@ -313,3 +312,75 @@ def test_the_same_refusal(fake: FakeEngine, docker: Hako, command: Hako, words: 
     theirs, ours = docker(*line), command(*line)
     assert _plain(ours.stderr) == _plain(theirs.stderr)
     assert ours.returncode == theirs.returncode
+
+
+ASK = [
+    ["volume", "create"], ["volume", "create", "v", "--label", "a=b", "-o", "type=tmpfs", "-d", "local"],
+    ["volume", "rm", "-f", "v", "w"], ["volume", "prune", "-f"], ["volume", "prune", "-af", "--filter", "label=a=b"],
+    ["network", "create", "n"], ["network", "rm", "n"], ["network", "prune", "-f", "--filter", "until=1h"],
+    ["network", "create", "--internal", "--subnet", "10.9.0.0/16", "--gateway", "10.9.0.1", "--label", "x=y", "n"],
+    ["network", "create", "-d", "bridge", "-o", "com.x=1", "--ip-range", "10.9.1.0/24", "--subnet", "10.9.0.0/16", "n"],
+    ["network", "connect", "--ip", "10.9.0.7", "--alias", "w", "n", "c"], ["network", "disconnect", "-f", "n", "c"],
+    ["stop", "-t", "3", "c"], ["stop", "-s", "INT", "c"], ["restart", "c"], ["kill", "c"], ["kill", "-s", "HUP", "c"],
+    ["pause", "c"], ["unpause", "c"], ["rename", "c", "d"], ["rm", "-fv", "c"], ["rm", "c"], ["wait", "c"],
+    ["start", "c"], ["update", "-m", "64m", "--cpus", "2", "--restart", "no", "c"], ["tag", "i", "r/x:1"],
+    ["tag", "i:2", "y"], ["rmi", "-f", "i"], ["rmi", "localhost:5000/a/b:v1"], ["image", "prune", "-f"],
+    ["image", "prune", "-af"], ["container", "prune", "-f"], ["import", "-", "r:1", "-m", "hi", "-c", "CMD sh"],
+    ["import", "-"], ["import", "http://x/y.tar", "r"], ["exec", "-d", "-e", "A=b", "-w", "/x", "-u", "1", "c", "ls", "-l"],
+    ["exec", "--privileged", "-d", "-t", "c", "ls"], ["logs", "c"], ["logs", "-ft", "--tail", "5", "c"],
+    ["logs", "--since", "2026-01-02T03:04:05Z", "--until", "1795504478.5", "--details", "c"],
+    ["events", "--since", "100", "--until", "200", "--filter", "type=container", "-f", "event=die"],
+    ["ps", "-a", "-f", "status=exited", "--filter", "label=a=b"], ["ps", "-l"], ["ps", "-n", "3"], ["ps", "-s"],
+    ["images", "-a", "-f", "dangling=true"], ["top", "c", "-o", "pid"], ["system", "df"], ["system", "prune", "-f"],
+    ["create", "--platform", "linux/amd64", "--name", "x", "i"], ]  # fmt: skip
+
+
+def _open_engine(fake: FakeEngine) -> None:
+    """Everything succeeds, with just enough in the answers."""
+    made = {"Id": "c", "Name": "v", "StatusCode": 0, "SpaceReclaimed": 0}
+    fake.answer("GET /containers/c/json", {"Id": "c", "Name": "/c", "Config": {"Tty": True}, "State": {}})
+    fake.answer("GET /containers/c/top", {"Titles": ["PID"], "Processes": []})
+    fake.answer("GET /containers/c/logs", "")
+    fake.answer("GET /(containers|images)/json", [])
+    fake.answer("GET /(info|system/df)", {})
+    fake.answer("GET /events", "")
+    fake.answer("DELETE /images/.*", [])
+    fake.answer("DELETE /.*", None, 204)
+    fake.answer("POST /images/create", "")
+    fake.answer("POST /images/.*/tag", None, 201)
+    fake.answer("POST /exec/c/start", None)
+    fake.answer("POST /networks/n/(dis)?connect", None)
+    fake.answer("POST /containers/c/(start|stop|restart|kill|pause|unpause|rename)", None, 204)
+    fake.answer("POST /.*", made, 201)
+
+
+def _asked(seen: list[Any]) -> list[Any]:
+    """What a client asked for, without its small talk and its zeros."""
+    talk = ("/_ping", "/build/prune", "/networks/n", "/info", "/containers/c/json", "/exec/c/json")
+    asked = []
+    for request in seen:
+        if (request.path in talk and request.method in ("GET", "HEAD")) or request.path == "/build/prune":
+            continue
+        query: dict[str, Any] = {
+            key: json.loads(value)
+            if key == "filters"
+            else value.removeprefix("docker.io/").removeprefix("library/")
+            for key, value in request.query.items()
+            if value not in ("", "0", "{}")
+        }
+        body = request.json if request.body.startswith(b"{") else request.body
+        asked.append((request.method, request.path, query, _bare(body) if isinstance(body, dict) else body))
+    return sorted(asked, key=str)
+
+
+@pytest.mark.parametrize("words", ASK, ids=" ".join)
+def test_the_same_questions(fake: FakeEngine, docker: Hako, command: Hako, words: list[str]) -> None:
+    _open_engine(fake)
+    theirs = docker(*words, data="tar")
+    first = list(fake.seen)
+    fake.seen.clear()
+    ours = command(*words, data="tar")
+    assert theirs.returncode == ours.returncode == 0, (theirs.stderr, ours.stderr)
+    assert _asked(fake.seen) == _asked(first)
+    if words[:2] != ["system", "prune"]:
+        assert _plain(ours.stdout) == _plain(theirs.stdout)

@@ -280,3 +280,93 @@ def test_cidfile(fake: FakeEngine, command: Hako, tmp_path: Path) -> None:
     assert command("create", "--cidfile", str(path), "img").stdout == "c1\n"
     assert path.read_text() == "c1"
     assert command("run", "--cidfile", str(path), "img").returncode == 125
+
+
+def _known(fake: FakeEngine, *, tty: bool, running: bool = True) -> None:
+    document = {
+        "Id": "c1",
+        "Config": {"Tty": tty, "OpenStdin": True},
+        "State": {"Running": running},
+        "HostConfig": {"AutoRemove": False},
+    }
+    fake.answer("GET /containers/(c1|box)/json", document)
+    fake.answer("GET /containers/gone/json", {"message": "No such container: gone"}, 404)
+
+
+def test_start_in_front(fake: FakeEngine, command: Hako) -> None:
+    container = FakeContainer(fake, _upper)
+    _known(fake, tty=False, running=False)
+    done = command("start", "-ai", "box", data="abc")
+    assert (done.returncode, done.stdout) == (0, "ABC")
+    assert sorted(container.order[:2]) == ["attach", "wait"]
+    assert container.order[2:] == ["start"]
+
+
+def test_attach(fake: FakeEngine, command: Hako) -> None:
+    container = FakeContainer(fake, _hello)
+    container.started.set()
+    _known(fake, tty=False)
+    fake.routes["POST /containers/box/wait"] = fake.routes["POST /containers/c1/wait"]
+    done = command("attach", "--no-stdin", "box")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
+
+
+def test_attach_to_what_does_not_run(fake: FakeEngine, command: Hako) -> None:
+    _known(fake, tty=False, running=False)
+    done = command("attach", "box")
+    assert (done.returncode, done.stderr) == (1, "cannot attach to a stopped container, start it first\n")
+    assert command("attach", "gone").stderr == "Error response from daemon: No such container: gone\n"
+
+
+def test_leaving_an_attached_container(fake: FakeEngine) -> None:
+    container = FakeContainer(fake, _echo)
+    container.started.set()
+    _known(fake, tty=True)
+    fake.routes["POST /containers/box/wait"] = fake.routes["POST /containers/c1/wait"]
+    terminal = Terminal(fake, "attach", "--detach-keys", "ctrl-x", "box")
+    try:
+        terminal.read_until(b"ready\r\n")
+        os.write(terminal.master, b"\x10\x11\x18")
+        terminal.read_until(b"read escape sequence")
+        assert terminal.process.wait(10) == 1
+        assert fake.requests("POST", ".*/attach")[0].query["detachKeys"] == "ctrl-x"
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize("tty", [False, True])
+def test_logs_go_to_their_streams(fake: FakeEngine, command: Hako, tty: bool) -> None:
+    _known(fake, tty=tty)
+    fake.answer(
+        "GET /containers/c1/logs", b"raw\r\n" if tty else frame("stderr", b"e\n") + frame("stdout", b"o\n")
+    )
+    done = command("logs", "box")
+    assert (done.stdout, done.stderr) == (("raw\n", "") if tty else ("o\n", "e\n"))
+
+
+def test_no_engine_is_one_sentence(fake: FakeEngine) -> None:
+    line = [sys.executable, "-I", "-m", "hakobune.cmd.hako", "-H", "unix:///nowhere/x.sock", "ps"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=10, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("cannot reach the engine at unix:///nowhere/x.sock")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_closed_pipe_is_no_traceback(fake: FakeEngine) -> None:
+    fake.answer("GET /images/json", [{"Id": f"sha256:{n:064}", "Created": 1, "Size": n} for n in range(5000)])
+    line = f"{sys.executable} -I -m hakobune.cmd.hako -H {fake.host} images | head -n 1"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=10, check=False)
+    assert done.stdout.startswith("REPOSITORY")
+    assert done.stderr == ""
+
+
+def test_start_up_stays_cheap(command: Hako) -> None:
+    """Modules that a list must not load: each costs milliseconds on every command."""
+    script = (
+        "import sys; from hakobune.cli import app; app.main(['ps', '--help']); print(*sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    heavy = {"argparse", "asyncio", "dataclasses", "inspect", "logging", "shutil", "signal", "subprocess", "termios",
+             "threading", "urllib", "http", "datetime", "pathlib"}  # fmt: skip
+    assert not heavy & loaded, heavy & loaded

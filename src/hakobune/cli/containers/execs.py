@@ -54,6 +54,7 @@ def _body(values: Values, command: list[str]) -> dict[str, Any]:
         "AttachStdout": not detach,
         "AttachStderr": not detach,
         "Cmd": command,
+        "Detach": detach,
         "DetachKeys": values.text("detach-keys"),
         "Env": environment(values.many("env"), values.many("env-file")),
         "Privileged": values.on("privileged"),

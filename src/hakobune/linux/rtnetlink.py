@@ -95,21 +95,21 @@ def mac_bytes(mac: str) -> bytes:
 # --- links ----------------------------------------------------------------------------------------
 
 
-def add_bridge(name: str, *, mac: str, mtu: int, alias: str) -> Message:
+def add_bridge(name: str, *, mac: str, mtu: int) -> Message:
     """A bridge, not up yet. A name that is taken is refused with EEXIST."""
     pairs: list[tuple[int, Value]] = [
         (_IFLA_IFNAME, name),
         (_IFLA_ADDRESS, mac_bytes(mac)),
         (_IFLA_MTU, mtu),
         (_IFLA_LINKINFO, [(_IFLA_INFO_KIND, "bridge")]),
-        (_IFLA_IFALIAS, alias.encode()),
     ]
     return Message(_RTM_NEWLINK, _link(0, None, pairs), NLM_F_CREATE | NLM_F_EXCL, f"bridge {name}")
 
 
-def set_alias(index: int, alias: str) -> Message:
-    """The text that `ip link` shows as the device's alias."""
-    return Message(_RTM_SETLINK, _link(index, None, [(_IFLA_IFALIAS, alias.encode())]), 0, f"alias {alias}")
+def set_alias(name: str, alias: str) -> Message:
+    """The text that `ip link` shows as the device's alias. The kernel does not take it with a new link."""
+    pairs: list[tuple[int, Value]] = [(_IFLA_IFNAME, name), (_IFLA_IFALIAS, alias.encode())]
+    return Message(_RTM_SETLINK, _link(0, None, pairs), 0, f"alias of {name}")
 
 
 def add_veth(veth: Veth) -> Message:

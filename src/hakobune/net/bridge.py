@@ -39,7 +39,8 @@ def ensure(netlink: Netlink, network: Network, *, mtu: int) -> int:
         netlink.run([rt.delete_link(name)])
         link = None
     if link is None:
-        netlink.run([rt.add_bridge(name, mac=mac_of(network.gateway), mtu=mtu, alias=_mark(network))])
+        netlink.run([rt.add_bridge(name, mac=mac_of(network.gateway), mtu=mtu)])
+        netlink.run([rt.set_alias(name, _mark(network))])
         link = rt.find_link(netlink, name)
     if link is None or not _ours(link, network):
         raise FailedPrecondition(f"bridge {name} is used by another program or engine")
@@ -49,16 +50,17 @@ def ensure(netlink: Netlink, network: Network, *, mtu: int) -> int:
 
 def _repair(netlink: Netlink, link: rt.Link, network: Network, mtu: int) -> None:
     address = network.interface
+    name = link.name
     others = [have for index, have in rt.addresses(netlink) if index == link.index and have != address]
     netlink.run([
-        rt.set_alias(link.index, _mark(network)),
+        rt.set_alias(name, _mark(network)),
         *(rt.delete_address(link.index, IPv4Interface(other)) for other in others),
         rt.add_address(link.index, address),
         *([rt.set_mtu(link.index, mtu)] if link.mtu != mtu else []),
         rt.set_up(link.index),
     ])  # fmt: skip
     # Connections from 127.0.0.1 to a published port come back by this device.
-    set_switch(f"net/ipv4/conf/{link.name}/route_localnet", "1")
+    set_switch(f"net/ipv4/conf/{name}/route_localnet", "1")
 
 
 def sweep(netlink: Netlink, indices: Collection[int], keep: Collection[str]) -> None:

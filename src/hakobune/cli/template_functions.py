@@ -32,6 +32,7 @@ def to_json(value: Any) -> str:
     """Compact JSON, letters of all scripts as they are; in a listing's row `<`, `>` and `&` are escaped."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     if hasattr(value, "method"):
+        text = text.replace('"<nil>"', "null")
         for sign in "<>&":
             text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text

@@ -77,16 +77,17 @@ class DetachKeys:
 class Raw:
     """While open, keys arrive one by one and unchanged, and `resized` is called now and at each new size.
 
-    The terminal is as it was afterwards, also when this process is asked to end. Does nothing to what is no
-    terminal.
+    The terminal is as it was afterwards, also when this process is asked to end. Keys stay as they are for what
+    is no terminal, and without `typing`: then ctrl-c is for us.
     """
 
-    def __init__(self, resized: Callable[[int, int], None]) -> None:
+    def __init__(self, resized: Callable[[int, int], None], *, typing: bool = True) -> None:
         self._resized = resized
+        self._typing = typing
         self._before: list[int | list[bytes | int]] | None = None
 
     def __enter__(self) -> Raw:
-        if os.isatty(_STDIN):
+        if self._typing and os.isatty(_STDIN):
             self._before = termios.tcgetattr(_STDIN)
             termios.tcsetattr(_STDIN, termios.TCSADRAIN, _raw(self._before))
             for number in (signal.SIGTERM, signal.SIGHUP):

@@ -187,7 +187,7 @@ def _document(event: Any) -> str:
 
 
 SAME = [
-    ["ps"], ["ps", "-a", "--no-trunc"], ["ps", "-q"], ["ps", "-s"], ["container", "ls", "-aq", "--no-trunc"],
+    ["ps"], ["ps", "-a", "--no-trunc"], ["ps", "-q"], ["ps", "-s"], ["ps", "--format", "{{json .}}"], ["ps", "--format", "json", "--no-trunc"], ["container", "ls", "-aq", "--no-trunc"],
     ["ps", "--format", "{{.Names}} {{.Ports}}"], ["ps", "--format", "table {{.ID}}\\t{{.Status}}"],
     ["ps", "--format", '{{.Label "a"}}|{{.Labels}}|{{.Mounts}}|{{.Networks}}|{{.LocalVolumes}}'],
     ["ps", "--format", 'table {{.Names}}\\t{{.Label "a"}}'], ["ps", "--format", "{{json .Names}}"],

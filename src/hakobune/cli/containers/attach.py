@@ -50,7 +50,7 @@ def _pump(context: Context, state: Any, values: Values, *, stdin: bool, start: b
     response = attach(context, identity, streams, keys=values.text("detach-keys"))
     if start:
         context.client.post(path(identity, "/start"))
-    with screen(context, path(identity, "/resize")) if tty else nullcontext() as raw:
+    with screen(context, path(identity, "/resize"), typing=stdin) if tty else nullcontext() as raw:
         if raw is not None:
             raw.tell()
         return Session(response, tty=tty, stdin=stdin, keys=keys).run()

@@ -68,7 +68,7 @@ def _in_front(context: Context, where: str, start: dict[str, Any], values: Value
     tty, stdin = values.on("tty"), values.on("interactive")
     keys = parse_keys(values.text("detach-keys", DEFAULT_KEYS)) if tty else b""
     response = context.client.open("POST", f"{where}/start", body=start, upgrade=True)
-    with screen(context, f"{where}/resize") if tty else nullcontext() as raw:
+    with screen(context, f"{where}/resize", typing=stdin) if tty else nullcontext() as raw:
         if raw is not None and "ConsoleSize" not in start:
             raw.tell()
         left = Session(response, tty=tty, stdin=stdin, keys=keys).run()

@@ -62,7 +62,7 @@ def _in_front(context: Context, values: Values, identity: str, streams: set[str]
         Session(response, tty=tty, stdin=False).run()
         return waiter.code()
     wanted = parse_keys(keys or DEFAULT_KEYS) if tty else b""
-    terminal = screen(context, path(identity, "/resize")) if tty else nullcontext()
+    terminal = screen(context, path(identity, "/resize"), typing="stdin" in streams) if tty else nullcontext()
     with terminal as raw:
         if raw is not None:
             raw.tell()

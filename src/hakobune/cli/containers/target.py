@@ -35,7 +35,10 @@ class Waiter:
 
     def code(self) -> int:
         """Wait; 125 when the engine says that something went wrong with the container itself."""
-        answer = next(self._response.lines(), None)
+        try:
+            answer = next(self._response.lines(), None)
+        except (Failure, OSError) as err:
+            raise Failure(f"error waiting for container: {err}", _REFUSED) from err
         if not isinstance(answer, dict):
             raise Failure("the engine ended before the container did", _REFUSED)
         error = answer.get("Error")
@@ -73,6 +76,6 @@ def pass_signals_on(context: Context, name: str) -> None:
         signal.signal(getattr(signal, signal_name), forward)
 
 
-def screen(context: Context, resize: str) -> Raw:
-    """The terminal in raw mode, its size told to `resize`, a path of the API."""
-    return Raw(lambda rows, columns: context.client.post(resize + query(h=rows, w=columns)))
+def screen(context: Context, resize: str, *, typing: bool) -> Raw:
+    """The terminal's size told to `resize`, a path of the API; in raw mode when what is typed goes there too."""
+    return Raw(lambda rows, columns: context.client.post(resize + query(h=rows, w=columns)), typing=typing)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from typing import Any
 
 from hakobune.engine.schema.filters import Filters
 from hakobune.engine.volumes.model import DRIVER, Volume
 from hakobune.engine.volumes.volumes import Volumes
+from hakobune.engine.volumes.volumes import size as size_of
 
 _LIST_FILTERS = ("dangling", "driver", "label", "name")
 _PRUNE_FILTERS = ("all", "label", "label!")
@@ -52,7 +52,7 @@ async def prune(volumes: Volumes, filters: Filters) -> dict[str, Any]:
             continue
         if not filters.labels(volume.labels) or _unwanted(volume, filters):
             continue
-        size = await asyncio.to_thread(measure, volume.mountpoint)
+        size = await asyncio.to_thread(size_of, volume.mountpoint)
         if not volumes.users(volume.name) and volume.name in {one.name for one in volumes}:
             volumes.remove(volume.name)
             gone.append(volume.name)
@@ -64,28 +64,3 @@ async def prune(volumes: Volumes, filters: Filters) -> dict[str, Any]:
 def _unwanted(volume: Volume, filters: Filters) -> bool:
     """Whether `label!` keeps it."""
     return any(Filters({"label": (one,)}).labels(volume.labels) for one in filters.get("label!"))
-
-
-async def usage(volumes: Volumes) -> list[dict[str, Any]]:
-    """All volumes with their size in bytes and their number of users, as `GET /system/df` shows them."""
-    found = []
-    for volume in listing(volumes, Filters()):
-        size = await asyncio.to_thread(measure, volume.mountpoint)
-        data = {"Size": size, "RefCount": len(volumes.users(volume.name))}
-        found.append({**volume.document(), "UsageData": data})
-    return found
-
-
-def measure(path: str) -> int:
-    """Bytes of the files under a directory, hard links counted once; what vanishes meanwhile does not count."""
-    total, seen = 0, set()
-    for directory, _, files in os.walk(path):
-        for name in files:
-            try:
-                status = os.lstat(os.path.join(directory, name))
-            except OSError:
-                continue
-            if (status.st_dev, status.st_ino) not in seen:
-                seen.add((status.st_dev, status.st_ino))
-                total += status.st_size
-    return total

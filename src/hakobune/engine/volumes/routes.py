@@ -8,6 +8,7 @@ from hakobune.engine.http.message import Request, Response, json_response
 from hakobune.engine.http.router import Route
 from hakobune.engine.schema.shape import checked
 from hakobune.engine.volumes import listing
+from hakobune.engine.volumes.model import Volume
 from hakobune.engine.volumes.volumes import Volumes
 from hakobune.errors import InvalidArgument, Unimplemented
 
@@ -18,6 +19,11 @@ _CREATE = {
     "Labels": (dict, {}),
     "ClusterVolumeSpec": (dict, {}),
 }
+
+
+def document(volume: Volume) -> dict[str, Any]:
+    """Docker's shape of a volume."""
+    return volume.document()
 
 
 def routes(volumes: Volumes) -> list[Route]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import gc
 import os
-import socket
 import sys
 from dataclasses import dataclass
 
 from hakobune.linux import syscalls
+from hakobune.linux.sockets import Socket
 from hakobune.logs import render
 from hakobune.shim.publish import Publisher, encode
 from hakobune.shim.rpc import TaskServer
@@ -38,7 +38,7 @@ class Birth:
 class Shim:
     """One container's shim; the observer of its task service."""
 
-    def __init__(self, birth: Birth, listener: socket.socket) -> None:
+    def __init__(self, birth: Birth, listener: Socket) -> None:
         self._birth = birth
         self._listener = listener
         self.loop = Loop()
@@ -62,7 +62,7 @@ class Shim:
         self._service.member()  # raises while the connection is still the caller's
         alive, ours = os.pipe2(os.O_CLOEXEC)  # our end closes when the log is complete: the worker's sign
 
-        def work(_near: socket.socket) -> None:
+        def work(_near: Socket) -> None:
             os.set_blocking(fd, True)
             render.follow(fd, head, path.decode(), query.decode(), alive)
 
@@ -113,7 +113,7 @@ class Shim:
         return self._publisher.idle and self._side.idle
 
 
-def run(birth: Birth, listener: socket.socket) -> None:
+def run(birth: Birth, listener: Socket) -> None:
     """The life of a shim's process, after the zygote's descriptors are closed. Returns at its end."""
     os.setsid()
     gc.disable()  # a collection would touch, and so copy, every page that we share with the zygote

@@ -6,10 +6,10 @@ memory, LIMIT events at most; the exit itself is on disk in any case. Imports: s
 
 from __future__ import annotations
 
-import socket
 import time
 from collections import deque
 
+from hakobune.linux import sockets
 from hakobune.shim.rpc import any_value, timestamp, write_mount
 from hakobune.task.duplex import Duplex
 from hakobune.task.loop import Loop, complain
@@ -68,7 +68,7 @@ class Publisher:
         self._connection.write(ttrpc.pack(frame))
 
     def _dial(self) -> bool:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        connection = sockets.unix(sockets.STREAM)
         connection.setblocking(False)
         try:
             connection.connect(self._address)

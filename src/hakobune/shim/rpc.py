@@ -7,10 +7,11 @@ numbers stand beside each use. Nothing here decides anything. Imports: os, socke
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 
 from hakobune.errors import HakoError, InvalidArgument, Unimplemented
+from hakobune.linux import sockets
+from hakobune.linux.sockets import Socket
 from hakobune.spec.mount import Mount
 from hakobune.task.duplex import Duplex
 from hakobune.task.lifecycle import Life
@@ -80,9 +81,7 @@ class Call:
 class TaskServer:
     """Accepts managers' connections on `listener`. `shutdown` ends the shim."""
 
-    def __init__(
-        self, loop: Loop, service: Service, listener: socket.socket, shutdown: Callable[[], None]
-    ) -> None:
+    def __init__(self, loop: Loop, service: Service, listener: Socket, shutdown: Callable[[], None]) -> None:
         self._loop = loop
         self._service = service
         self._shutdown = shutdown
@@ -108,9 +107,9 @@ class TaskServer:
         listener.setblocking(False)
         loop.watch(listener.fileno(), IN, lambda _events: self._accept(listener))
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: Socket) -> None:
         try:
-            connection, _address = listener.accept()
+            connection = sockets.accept(listener, sockets.STREAM)
         except OSError as err:
             complain("accept a manager", err)
             return
@@ -118,7 +117,7 @@ class TaskServer:
         duplex = Duplex(
             self._loop,
             connection.detach(),
-            on_data=lambda data: self._received(duplex, decoder, data),
+            on_data=lambda data: self.received(duplex, decoder, data),
             on_end=lambda: self._gone(duplex),
             on_gone=lambda: self._connections.discard(duplex),
         )
@@ -128,7 +127,8 @@ class TaskServer:
         self._connections.discard(duplex)
         duplex.close()
 
-    def _received(self, duplex: Duplex, decoder: ttrpc.Decoder, data: bytes) -> None:
+    def received(self, duplex: Duplex, decoder: ttrpc.Decoder, data: bytes) -> None:
+        """Bytes of a manager's connection."""
         try:
             frames = decoder.feed(data)
         except ValueError as err:
@@ -204,7 +204,7 @@ class TaskServer:
         life, spec = member.life, member.spec
         parts = [
             pb.field(1, self._service.id), pb.field(2, self._service.bundle), pb.field(3, life.pid),
-            pb.field(4, int(life.status)), pb.field(5, spec.stdin), pb.field(6, spec.stdout),
+            pb.field(4, life.status), pb.field(5, spec.stdin), pb.field(6, spec.stdout),
             pb.field(7, spec.stderr), pb.field(8, spec.terminal), pb.field(9, life.exit_status),
         ]  # fmt: skip
         if life.exited_at:

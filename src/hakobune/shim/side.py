@@ -9,11 +9,12 @@ only when no engine came for a while. Imports: socket, os, task.*, wire.side.
 from __future__ import annotations
 
 import os
-import socket
 import struct
 from collections.abc import Callable
 
 from hakobune.errors import HakoError, InvalidArgument, NotFound
+from hakobune.linux import sockets
+from hakobune.linux.sockets import Socket
 from hakobune.task.duplex import Duplex
 from hakobune.task.lifecycle import Life
 from hakobune.task.loop import GONE, IN, Loop, complain
@@ -47,11 +48,11 @@ class SideServer:
         self._loop = loop
         self._service = service
         self._follow = follow
-        self._listener: socket.socket | None = None
+        self._listener: Socket | None = None
         self._path = ""
-        self._engines: list[socket.socket] = []
+        self._engines: list[Socket] = []
         self._waits: list[Wait] = []
-        self._verbs: dict[int, Callable[[socket.socket, list[bytes], int], None]] = {
+        self._verbs: dict[int, Callable[[Socket, list[bytes], int], None]] = {
             side.ATTACH: self._attach,
             side.WAIT: self._wait,
             side.LOGS: self._logs,
@@ -66,9 +67,8 @@ class SideServer:
 
     def listen(self, path: str) -> None:
         """Bind (0600) and accept. Raises OSError."""
-        listener = socket.socket(
-            socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        )
+        listener = sockets.unix(sockets.SEQPACKET)
+        listener.setblocking(False)
         if os.path.lexists(path):
             os.unlink(path)
         before = os.umask(0o177)
@@ -80,13 +80,13 @@ class SideServer:
         self._listener, self._path = listener, path
         self._loop.watch(listener.fileno(), IN, lambda _events: self._accept(listener))
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: Socket) -> None:
         try:
-            engine, _address = listener.accept()
+            engine = sockets.accept(listener, sockets.SEQPACKET)
         except OSError as err:  # it has gone already, or we have no descriptor left
             complain("accept an engine", err)
             return
-        credentials = engine.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        credentials = engine.getsockopt(sockets.SOL_SOCKET, sockets.SO_PEERCRED, 12)
         _pid, uid, _gid = struct.unpack("iII", credentials)
         if uid != os.geteuid():
             engine.close()
@@ -95,13 +95,11 @@ class SideServer:
         self._engines.append(engine)
         self._loop.watch(engine.fileno(), IN, lambda events: self._packet(engine, events))
 
-    def _packet(self, engine: socket.socket, events: int) -> None:
+    def _packet(self, engine: Socket, events: int) -> None:
         packet: bytes = b""
         rights: list[int] = []
         try:
-            packet, rights, _flags, _from = socket.recv_fds(
-                engine, side.MAX_PACKET, 4, socket.MSG_CMSG_CLOEXEC
-            )
+            packet, rights = sockets.receive(engine, side.MAX_PACKET, 4)
         except BlockingIOError:
             if not events & GONE:
                 return
@@ -114,14 +112,14 @@ class SideServer:
             os.close(extra)
         self._serve(engine, packet, rights[0] if rights else -1)
 
-    def _lose(self, engine: socket.socket) -> None:
+    def _lose(self, engine: Socket) -> None:
         self._loop.unwatch(engine.fileno())
         self._engines.remove(engine)
         engine.close()
         if not self._engines:
             self._service.engine_gone()
 
-    def _serve(self, engine: socket.socket, packet: bytes, fd: int) -> None:
+    def _serve(self, engine: Socket, packet: bytes, fd: int) -> None:
         seq = 0
         try:
             kind, seq, fields = side.unpack(packet)
@@ -141,7 +139,7 @@ class SideServer:
 
     # --- verbs ---
 
-    def _attach(self, _engine: socket.socket, fields: list[bytes], fd: int) -> None:
+    def _attach(self, _engine: Socket, fields: list[bytes], fd: int) -> None:
         exec_id, flags, head, early, keys = fields
         _need(fd)
         member = self._service.member(exec_id.decode())
@@ -149,7 +147,7 @@ class SideServer:
             raise NotFound(f"the {member.life.kind} has ended")
         member.stdio.attach(fd, flags=int(flags), head=head, early=early, detach_keys=keys)
 
-    def _wait(self, _engine: socket.socket, fields: list[bytes], fd: int) -> None:
+    def _wait(self, _engine: Socket, fields: list[bytes], fd: int) -> None:
         condition, head = fields
         _need(fd)
         init = self._service.member()
@@ -171,16 +169,16 @@ class SideServer:
         self._forget(wait)
         wait.duplex.close()
 
-    def _logs(self, _engine: socket.socket, fields: list[bytes], fd: int) -> None:
+    def _logs(self, _engine: Socket, fields: list[bytes], fd: int) -> None:
         _need(fd)
         self._follow(fd, fields)
 
-    def _release(self, _engine: socket.socket, fields: list[bytes], _fd: int) -> None:
+    def _release(self, _engine: Socket, fields: list[bytes], _fd: int) -> None:
         self._service.release(self._service.member(fields[0].decode()))
 
-    def _reclaim(self, engine: socket.socket, _fields: list[bytes], _fd: int) -> None:
+    def _reclaim(self, engine: Socket, _fields: list[bytes], _fd: int) -> None:
         for wait in [wait for wait in self._waits if wait.condition == "removed"]:
-            socket.send_fds(engine, [side.pack(side.RETURN, 0)], [wait.duplex.fd])
+            sockets.send(engine, side.pack(side.RETURN, 0), wait.duplex.fd)
             self._waits.remove(wait)
             wait.duplex.close()
 

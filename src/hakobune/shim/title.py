@@ -2,12 +2,12 @@
 
 PR_SET_MM_ARG_START would need CAP_SYS_RESOURCE, so the text has to fit into the memory that the
 kernel gave the zygote's arguments; `cmd/zygote.py` starts it with padding for that.
-Source: man 5 proc_pid_stat, fields 48 and 49. Imports: linux.syscalls.
+Source: man 5 proc_pid_stat, fields 48 and 49. Imports: os.
 """
 
 from __future__ import annotations
 
-from hakobune.linux import syscalls
+import os
 
 _arguments: tuple[int, int] | None = None
 
@@ -21,11 +21,13 @@ def remember() -> None:
     _arguments = (int(fields[45]), int(fields[46]))
 
 
-def set_title(text: str) -> None:
+def set_title(text: bytes) -> None:
     """Show `text`, cut to the room there is; nothing happens when the room is unknown."""
     if _arguments is None:
         return
     start, end = _arguments
     room = end - start
     if room > 1:
-        syscalls.overwrite(start, text.encode()[: room - 1].ljust(room, b"\0"))
+        own = os.open("/proc/self/mem", os.O_WRONLY | os.O_CLOEXEC)
+        os.pwrite(own, text[: room - 1].ljust(room, b"\0"), start)
+        os.close(own)

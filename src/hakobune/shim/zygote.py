@@ -17,17 +17,16 @@ from __future__ import annotations
 import gc
 import json
 import os
-import signal
-import socket
 import sys
 import time
 
 from hakobune.cgroups import layout
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError
-from hakobune.linux import syscalls
+from hakobune.linux import sockets, syscalls
+from hakobune.linux.sockets import Socket
 from hakobune.oci import capabilities, seccomp, seccomp_default
-from hakobune.shim import bootstrap, title
+from hakobune.shim import bootstrap, rehearsal, title
 from hakobune.task.loop import IN, Loop, complain
 
 VERSION = "1"
@@ -42,11 +41,11 @@ class Zygote:
         self._loop = Loop()
         self._loop.on_child = self._reap
         self._loop.on_terminate = self._retire
-        self._listener = _listen(path, socket.SOCK_SEQPACKET)
-        self._managers: set[socket.socket] = set()
+        self._listener = _listen(path, sockets.SEQPACKET)
+        self._managers: set[Socket] = set()
         self._shims: dict[int, bootstrap.Birth] = {}
         self._retiring = False
-        self._child: tuple[bootstrap.Birth, socket.socket] | None = None
+        self._child: tuple[bootstrap.Birth, Socket] | None = None
         self._loop.watch(self._listener.fileno(), IN, lambda _events: self._accept())
         self._loop.later(IDLE_SECONDS, self._idle)
 
@@ -59,7 +58,7 @@ class Zygote:
 
     def _accept(self) -> None:
         try:
-            manager, _address = self._listener.accept()
+            manager = sockets.accept(self._listener, sockets.SEQPACKET)
         except OSError as err:
             complain("accept a manager", err)
             return
@@ -67,7 +66,7 @@ class Zygote:
         self._managers.add(manager)
         self._loop.watch(manager.fileno(), IN, lambda _events: self._request(manager))
 
-    def _request(self, manager: socket.socket) -> None:
+    def _request(self, manager: Socket) -> None:
         try:
             packet = manager.recv(65536)
         except BlockingIOError:
@@ -102,7 +101,7 @@ class Zygote:
         return f"ERR\0request {words[0]!r} is not served"
 
     def _fork(self, birth: bootstrap.Birth) -> str:
-        listener = _listen(birth.socket_path, socket.SOCK_STREAM)
+        listener = _listen(birth.socket_path, sockets.STREAM)
         try:
             pid = os.fork()
         except OSError:
@@ -116,14 +115,17 @@ class Zygote:
         self._become_shim(birth, listener)
         return ""
 
-    def _become_shim(self, birth: bootstrap.Birth, listener: socket.socket) -> None:
-        """In the child: let go of everything of the zygote's; `run` goes on from here."""
-        signal.set_wakeup_fd(-1)
-        for manager in self._managers:
-            manager.close()
-        self._listener.close()
+    def _become_shim(self, birth: bootstrap.Birth, listener: Socket) -> None:
+        """In the child: close all of the zygote's; `run` goes on from here.
+
+        The objects that held those descriptors stay as they are until os._exit: see Loop.abandon.
+        """
+        sockets.set_wakeup_fd(-1)
+        kept = listener.fileno()
+        os.closerange(3, kept)
+        os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
         self._loop.abandon()
-        title.set_title(f"hako-shim -namespace {birth.namespace} -id {birth.id}")
+        title.set_title(f"hako-shim -namespace {birth.namespace} -id {birth.id}".encode())
         self._child = (birth, listener)
 
     # --- the end of shims, and ours ---
@@ -173,9 +175,9 @@ def _bury(birth: bootstrap.Birth, status: int) -> None:
         complain(f"end the container {birth.id}", err)
 
 
-def _listen(path: str, kind: int) -> socket.socket:
+def _listen(path: str, kind: int) -> Socket:
     """A listening unix socket (0600) in place of whatever stood at the path."""
-    listener = socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC)
+    listener = sockets.unix(kind)
     if os.path.lexists(path):
         os.unlink(path)
     before = os.umask(0o177)
@@ -199,6 +201,7 @@ def serve(path: str) -> None:
     layout.detect()
     # As a config.json would spell it: the cache's key is the text.
     seccomp.cached(json.loads(json.dumps(seccomp_default.profile(capabilities.DEFAULT))))
+    rehearsal.rehearse()
     zygote = Zygote(path)
     gc.collect()
     gc.freeze()

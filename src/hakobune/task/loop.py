@@ -2,7 +2,7 @@
 
 A watcher is a function called with the ready events of its descriptor; it must not block. Errors of
 a watcher are a bug of ours: they are logged and the descriptor is dropped, since the container must
-outlive them. Imports: select, signal, os, time, heapq.
+outlive them. Imports: select, linux.sockets, os, time, heapq.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import contextlib
 import heapq
 import os
 import select
-import signal
 import sys
 import time
 from collections.abc import Callable
+
+from hakobune.linux import sockets
 
 IN = select.EPOLLIN
 OUT = select.EPOLLOUT
@@ -56,16 +57,16 @@ class Loop:
     def _catch_signals(self) -> None:
         reading, writing = self._pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         # The Python-level handler does nothing; the C one writes the signal's number to the pipe.
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: None)
-        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        for number in (sockets.SIGCHLD, sockets.SIGTERM, sockets.SIGINT):
+            sockets.set_handler(number, lambda _number, _frame: None)
+        sockets.set_wakeup_fd(writing, warn_on_full_buffer=False)
         self.watch(reading, IN, lambda _events: self._signalled(reading))
 
     def _signalled(self, reading: int) -> None:
         numbers = os.read(reading, 512)
-        if signal.SIGCHLD in numbers:
+        if sockets.SIGCHLD in numbers:
             _guard("on_child", self.on_child)
-        if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+        if sockets.SIGTERM in numbers or sockets.SIGINT in numbers:
             _guard("on_terminate", self.on_terminate)
 
     def watch(self, fd: int, events: int, watcher: Watcher) -> None:
@@ -89,8 +90,13 @@ class Loop:
         return timer
 
     def abandon(self) -> None:
-        """In a fork: this loop is the parent's. Its `run` returns, nothing of the parent's is touched."""
+        """In a fork: this loop is the parent's. Its `run` returns, and nothing of it is touched: to let go of
+        what it holds would copy the pages that it is in. The caller closes its descriptors."""
         self._running = False
+
+    def close(self) -> None:
+        """Of no use afterwards; signals are heard by nobody until there is another loop."""
+        sockets.set_wakeup_fd(-1)
         self._watchers.clear()
         self._timers.clear()
         self._epoll.close()
@@ -98,7 +104,7 @@ class Loop:
             os.close(fd)
 
     def stop(self) -> None:
-        """`run` returns after the present round."""
+        """`run` returns after the present call."""
         self._running = False
 
     def run(self) -> None:
@@ -109,6 +115,8 @@ class Loop:
                 watcher = self._watchers.get(fd)
                 if watcher is not None and fd not in self._fresh:
                     self._call(fd, watcher, events)
+                if not self._running:
+                    return
             if self._running:
                 self._fire()
 

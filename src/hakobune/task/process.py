@@ -5,11 +5,11 @@ Imports: socket, lifecycle, stdio.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hakobune.errors import HakoError
+from hakobune.linux.sockets import Socket
 from hakobune.task.lifecycle import Life
 from hakobune.task.loop import Timer
 from hakobune.task.stdio import Stdio
@@ -42,7 +42,7 @@ class Member:
     spec: Spec
     life: Life
     stdio: Stdio | None = None
-    channel: socket.socket | None = None
+    channel: Socket | None = None
     pidfd: int = -1
     worker: int = 0
     worker_ended: bool = False

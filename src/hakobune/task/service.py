@@ -18,14 +18,15 @@ import contextlib
 import json
 import os
 import select
-import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError, Internal, NotFound
+from hakobune.linux import sockets
 from hakobune.linux import syscalls as sys
+from hakobune.linux.sockets import Socket
 from hakobune.oci.config import Config
 from hakobune.oci.init import messages, parent
 from hakobune.oci.init.child import Streams, socket_gate
@@ -99,7 +100,7 @@ class Service:
         self.rootfs = rootfs
         member = self._add(spec, "container", reply)
 
-        def work(near: socket.socket, streams: Streams | None) -> None:
+        def work(near: Socket, streams: Streams | None) -> None:
             def made(cgroup: Cgroup, config: Config) -> None:
                 messages.say_cgroup(near, cgroup.path, config.annotations.get(SIDE_ANNOTATION, ""))
 
@@ -134,7 +135,7 @@ class Service:
         )
         return member
 
-    def _launch(self, member: Member, work: Callable[[socket.socket, Streams | None], None],
+    def _launch(self, member: Member, work: Callable[[Socket, Streams | None], None],
                 log: Log | None = None) -> None:  # fmt: skip
         """Fork the worker and listen to what it and the new process say."""
         stdio = member.stdio
@@ -160,7 +161,7 @@ class Service:
         if channel is None:
             return
         try:
-            packet, rights = _receive(channel)
+            packet, rights = sockets.receive(channel, messages.MAX_MESSAGE)
         except BlockingIOError:
             return
         except OSError:
@@ -329,7 +330,7 @@ class Service:
             raise FailedPrecondition(f"container {self.id!r} is {init.life.state}, not running")
         member.pending = reply
 
-        def work(near: socket.socket, streams: Streams | None) -> None:
+        def work(near: Socket, streams: Streams | None) -> None:
             request = parent.ExecRequest(
                 self.bundle, member.spec.process, init.life.pid, streams, near, socket_gate(near)
             )
@@ -375,8 +376,8 @@ class Service:
                 self._early[pid] = (status, now)
 
     def run_worker(
-        self, work: Callable[[socket.socket], None], done: Callable[[int], None], keep: Sequence[int] = ()
-    ) -> socket.socket:
+        self, work: Callable[[Socket], None], done: Callable[[int], None], keep: Sequence[int] = ()
+    ) -> Socket:
         """A worker of another room of the shim; `done(wait status)` when it has ended. Raises OSError."""
         pid, channel = worker.start(work, keep)
         self._workers[pid] = done
@@ -544,13 +545,13 @@ class Service:
         if cgroup is None:
             raise NotFound(f"task {self.id!r} has no process")
 
-        def work(near: socket.socket) -> None:
+        def work(near: Socket) -> None:
             cgroup.update(json.loads(resources))
             near.send(messages.READY)
 
         channel = self.run_worker(work, lambda _status: self._updated(channel, reply))
 
-    def _updated(self, channel: socket.socket, reply: Reply) -> None:
+    def _updated(self, channel: Socket, reply: Reply) -> None:
         try:
             packet = channel.recv(messages.MAX_MESSAGE)
         except OSError:
@@ -614,10 +615,3 @@ class Service:
             os.rename(path + ".new", path)
         except OSError as err:
             complain(f"write {path}", err)
-
-
-def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
-    packet, rights, _flags, _address = socket.recv_fds(
-        channel, messages.MAX_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC
-    )
-    return packet, rights

@@ -7,15 +7,14 @@ oci.init.messages). It must never return into the shim's loop. Imports: os; linu
 from __future__ import annotations
 
 import os
-import signal
-import socket
 from collections.abc import Callable, Iterable
 
-from hakobune.linux import syscalls
+from hakobune.linux import sockets, syscalls
+from hakobune.linux.sockets import Socket
 from hakobune.oci.init import messages
 
 
-def start(work: Callable[[socket.socket], None], keep: Iterable[int] = ()) -> tuple[int, socket.socket]:
+def start(work: Callable[[Socket], None], keep: Iterable[int] = ()) -> tuple[int, Socket]:
     """Fork a worker that runs `work(near)`; (its pid, the far end, non-blocking).
 
     Of the shim's descriptors it has `keep` and its channel only: an end of a pipe or a client's
@@ -36,10 +35,10 @@ def start(work: Callable[[socket.socket], None], keep: Iterable[int] = ()) -> tu
     return pid, far
 
 
-def _run(work: Callable[[socket.socket], None], near: socket.socket, keep: Iterable[int]) -> None:
+def _run(work: Callable[[Socket], None], near: Socket, keep: Iterable[int]) -> None:
     status = 0
     try:
-        signal.set_wakeup_fd(-1)
+        sockets.set_wakeup_fd(-1)
         close_others({0, 1, 2, near.fileno(), *keep})
         work(near)
     except BaseException as err:

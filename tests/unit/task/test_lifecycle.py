@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from hakobune.errors import FailedPrecondition
 from hakobune.task.lifecycle import TABLE, Event, Life, Status, exit_status
 
+EVENTS = [value for name, value in vars(Event).items() if name.isupper()]
 
-@pytest.mark.parametrize(("state", "event"), list(itertools.product(TABLE, Event)))
-def test_every_pair(state: str, event: Event) -> None:
+
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(TABLE, EVENTS)))
+def test_every_pair(state: str, event: str) -> None:
     life = Life("container")
     life.state = state
     if event in TABLE[state]:
@@ -21,13 +23,13 @@ def test_every_pair(state: str, event: Event) -> None:
         life.feed(event)
         assert life.state == TABLE[state][event]
     else:
-        with pytest.raises(FailedPrecondition, match=f"cannot {event.value} a {state} container"):
+        with pytest.raises(FailedPrecondition, match=f"cannot {event} a {state} container"):
             life.feed(event)
         assert life.state == state
 
 
-@given(st.lists(st.sampled_from(Event)))
-def test_no_way_back_from_the_end(story: list[Event]) -> None:
+@given(st.lists(st.sampled_from(EVENTS)))
+def test_no_way_back_from_the_end(story: list[str]) -> None:
     life = Life("exec process")
     seen = []
     for event in story:

@@ -17,8 +17,7 @@ def loop() -> Iterator[Loop]:
     before = {number: signal.getsignal(number) for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)}
     made = Loop()
     yield made
-    signal.set_wakeup_fd(-1)
-    made.abandon()
+    made.close()
     for number, handler in before.items():
         signal.signal(number, handler)
 

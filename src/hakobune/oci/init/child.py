@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hakobune.linux import syscalls as sys
+from hakobune.linux.sockets import Socket
 from hakobune.oci.config import Config, Process
 from hakobune.oci.init import messages, privileges, program, terminal
 from hakobune.oci.rootfs import safepath
@@ -44,7 +44,7 @@ class Birth:
     tasks: Sequence[int]
     seccomp: bytes | None
     seccomp_flags: int
-    near: socket.socket
+    near: Socket
     gate: Gate
     preserve: int = 0  # descriptors from 3 on which the program inherits
 
@@ -192,7 +192,7 @@ def _enter_directory(cwd: str) -> None:
         raise PermissionError(1, "the working directory is outside the container", cwd)
 
 
-def socket_gate(near: socket.socket) -> Gate:
+def socket_gate(near: Socket) -> Gate:
     """START arrives on the channel itself."""
 
     def gate() -> bool:

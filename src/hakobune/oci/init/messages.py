@@ -2,16 +2,15 @@
 
 The far end is held by whoever asked (the shim, or `hako-runtime`); the near end is inherited by the
 throw-away worker and by the init process. A packet is one message; the end of the channel after
-START means that exec(2) has succeeded, since the near end closes on exec. Imports: os, socket, array.
+START means that exec(2) has succeeded, since the near end closes on exec. Imports: linux.sockets, errors.
 """
 
 from __future__ import annotations
 
-import array
-import socket
-
 from hakobune import errors
 from hakobune.errors import HakoError
+from hakobune.linux import sockets
+from hakobune.linux.sockets import Socket
 
 CGROUP = b"G"  # worker: the container's cgroup stands from here on; its path, then a line for the asker
 PID = b"P"  # worker: the init's (exec's) pid
@@ -22,29 +21,31 @@ START = b"S"  # far end: exec now
 MAX_MESSAGE = 64 * 1024
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
+def pair() -> tuple[Socket, Socket]:
     """(far, near), both close-on-exec."""
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return sockets.pair(sockets.SEQPACKET)
 
 
-def say_cgroup(near: socket.socket, path: str, note: str) -> None:
+def say_cgroup(near: Socket, path: str, note: str) -> None:
     """Worker: the cgroup is ours, and there; `note` is what the asker wants to know of the config."""
     near.send(CGROUP + f"{path}\n{note}".encode())
 
 
-def say_pid(near: socket.socket, pid: int) -> None:
+def say_pid(near: Socket, pid: int) -> None:
     """Worker: the process exists. The process itself may have spoken before."""
     near.send(PID + b"%d" % pid)
 
 
-def say_ready(near: socket.socket, warnings: list[str], console: int = -1) -> None:
+def say_ready(near: Socket, warnings: list[str], console: int = -1) -> None:
     """Init: ready for START. `console` is the pty's master, or -1."""
     text = "\n".join(warning.replace("\n", " ") for warning in warnings)[: MAX_MESSAGE - 1]
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [console]))] if console >= 0 else []
-    near.sendmsg([READY + text.encode()], rights)
+    if console >= 0:
+        sockets.send(near, READY + text.encode(), console)
+    else:
+        near.send(READY + text.encode())
 
 
-def say_failed(near: socket.socket, err: BaseException) -> None:
+def say_failed(near: Socket, err: BaseException) -> None:
     """Either: this creation has failed."""
     code = err.code if isinstance(err, HakoError) else errors.Code.UNKNOWN
     text = describe(err)

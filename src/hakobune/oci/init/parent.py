@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError, InvalidArgument, NotFound, Unimplemented
 from hakobune.linux import syscalls as sys
+from hakobune.linux.sockets import Socket
 from hakobune.oci import seccomp
 from hakobune.oci.config import Config, Process, parse, parse_process
 from hakobune.oci.init import messages
@@ -50,7 +50,7 @@ class Request:
     bundle: str
     rootfs: Sequence[Mount]
     streams: Streams | None
-    near: socket.socket
+    near: Socket
     gate: Gate
     clone_parent: bool = True
     preserve: int = 0
@@ -195,7 +195,7 @@ class ExecRequest:
     process: bytes
     init_pid: int
     streams: Streams | None
-    near: socket.socket
+    near: Socket
     gate: Gate
     clone_parent: bool = True
     preserve: int = 0

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import FailedPrecondition, HakoError, InvalidArgument
+from hakobune.linux.sockets import Socket
 from hakobune.oci.config import Config
 from hakobune.oci.init import messages, parent
 from hakobune.oci.init.child import Gate, Streams
@@ -79,7 +80,7 @@ def _launch(container: Container, bundle: str, config: Config, order: Order) -> 
     terminal = config.process is not None and config.process.terminal
     streams = None if terminal else Streams(0, 1, 2)
 
-    def work(near: socket.socket) -> int:
+    def work(near: Socket) -> int:
         def made(cgroup: Cgroup, _config: Config) -> None:
             messages.say_cgroup(near, cgroup.path, "")
 
@@ -94,7 +95,7 @@ def _launch(container: Container, bundle: str, config: Config, order: Order) -> 
         listener.close()
 
 
-def _gate(listener: socket.socket, near: socket.socket) -> Gate:
+def _gate(listener: socket.socket, near: Socket) -> Gate:
     """In init: wait for one who says START; from there on that one hears what becomes of it."""
 
     def gate() -> bool:

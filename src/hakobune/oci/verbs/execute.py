@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from dataclasses import dataclass
 from typing import Any
 
 from hakobune.errors import FailedPrecondition, InvalidArgument
+from hakobune.linux.sockets import Socket
 from hakobune.oci.init import parent
 from hakobune.oci.init.child import Streams, socket_gate
 from hakobune.oci.status import Container, Record
@@ -61,7 +61,7 @@ def execute(root: str, container_id: str, order: Order) -> int:
 def _launch(record: Record, process: dict[str, Any], order: Order) -> launch.Launched:
     streams = None if process.get("terminal") else Streams(0, 1, 2)
 
-    def work(near: socket.socket) -> int:
+    def work(near: Socket) -> int:
         raw = json.dumps(process).encode()
         request = parent.ExecRequest(
             record.bundle, raw, record.pid, streams, near, socket_gate(near), preserve=order.preserve

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import Internal
+from hakobune.linux import sockets
+from hakobune.linux.sockets import Socket
 from hakobune.oci.init import messages
 from hakobune.oci.verbs import delete, foreground
 
-Work = Callable[[socket.socket], int]  # near end -> pid
+Work = Callable[[Socket], int]  # near end -> pid
 
 
 @dataclass(slots=True)
@@ -25,7 +27,7 @@ class Launched:
     """A process that waits for START. `console` is the master of its pty, or -1."""
 
     pid: int
-    far: socket.socket
+    far: Socket
     console: int
     warnings: list[str]
 
@@ -55,7 +57,7 @@ def launch(work: Work) -> Launched:
             pass
 
 
-def _work(work: Work, near: socket.socket) -> None:
+def _work(work: Work, near: Socket) -> None:
     try:
         messages.say_pid(near, work(near))
     except BaseException as err:
@@ -63,11 +65,11 @@ def _work(work: Work, near: socket.socket) -> None:
     os._exit(0)
 
 
-def _listen(far: socket.socket, cgroups: list[str]) -> Launched:
+def _listen(far: Socket, cgroups: list[str]) -> Launched:
     """PID and READY, in either order; a cgroup that was made goes to `cgroups`."""
     pid, ready, console = 0, None, -1
     while not pid or ready is None:
-        packet, rights, _flags, _from = socket.recv_fds(far, messages.MAX_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
+        packet, rights = sockets.receive(far, messages.MAX_MESSAGE)
         if packet[:1] == messages.PID:
             pid = int(packet[1:])
         elif packet[:1] == messages.CGROUP:
@@ -91,13 +93,13 @@ def _reap_everything() -> None:
         pass
 
 
-def begin(far: socket.socket) -> None:
+def begin(far: Socket) -> None:
     """START, and wait for exec(2). Raises the HakoError that the process told."""
     far.send(messages.START)
     finished(far)
 
 
-def finished(far: socket.socket) -> None:
+def finished(far: Socket) -> None:
     """The end of the channel means that exec(2) has succeeded. Raises the HakoError of a failure."""
     packet = far.recv(messages.MAX_MESSAGE)
     far.close()

@@ -1,0 +1,63 @@
+"""Unix sockets and signals straight from the C modules, for processes that count their pages.
+
+The classes of `socket` and `signal` turn every number into an enum member; that alone dirties a quarter of
+a megabyte of the memory that a shim shares with its zygote. Here numbers stay numbers.
+Imports: _socket, _signal, array.
+"""
+
+from __future__ import annotations
+
+import array
+from _signal import set_wakeup_fd as set_wakeup_fd  # type: ignore[import-not-found]
+from _signal import signal as set_handler
+from _socket import AF_UNIX, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SO_PEERCRED, SOL_SOCKET, socketpair
+from _socket import CMSG_SPACE as _space
+from _socket import SOCK_SEQPACKET as _SEQPACKET
+from _socket import SOCK_STREAM as _STREAM
+from _socket import socket as Socket
+
+SEQPACKET = int(_SEQPACKET)
+STREAM = int(_STREAM)
+SIGINT, SIGTERM, SIGCHLD = 2, 15, 17  # <asm-generic/signal.h>
+
+_FD = array.array("i").itemsize
+
+
+def unix(kind: int) -> Socket:
+    """A new socket, close-on-exec. Raises OSError."""
+    return Socket(AF_UNIX, kind)
+
+
+def pair(kind: int) -> tuple[Socket, Socket]:
+    """Two connected sockets, close-on-exec. Raises OSError."""
+    one, other = socketpair(AF_UNIX, kind)
+    return one, other
+
+
+def accept(listener: Socket, kind: int) -> Socket:
+    """The next connection. Raises OSError."""
+    fd, _address = listener._accept()  # type: ignore[attr-defined]
+    return Socket(AF_UNIX, kind, 0, fd)
+
+
+def receive(channel: Socket, size: int, descriptors: int = 1) -> tuple[bytes, list[int]]:
+    """One packet and the descriptors that came with it, close-on-exec. Raises OSError."""
+    packet, notes, _flags, _address = channel.recvmsg(size, _space(descriptors * _FD), MSG_CMSG_CLOEXEC)
+    found: list[int] = []
+    for level, kind, raw in notes:
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+            numbers = array.array("i")
+            numbers.frombytes(raw[: len(raw) - len(raw) % _FD])
+            found += numbers
+    return packet, found
+
+
+def send(channel: Socket, packet: bytes, fd: int) -> None:
+    """One packet with a descriptor. Raises OSError."""
+    channel.sendmsg([packet], [(SOL_SOCKET, SCM_RIGHTS, array.array("i", [fd]))])
+
+
+__all__ = [
+    "SEQPACKET", "SIGCHLD", "SIGINT", "SIGTERM", "SOL_SOCKET", "SO_PEERCRED", "STREAM", "Socket", "accept",
+    "pair", "receive", "send", "set_handler", "set_wakeup_fd", "unix",
+]  # fmt: skip

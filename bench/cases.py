@@ -1,122 +1,175 @@
-"""What is measured: each case takes a running engine and gives named figures; smaller is better unless it is a rate."""
+"""What is measured. A case is opened on an engine, run once per round, and closed.
+
+One round gives named figures; `engine_bench` lets the engines take turns and keeps the medians.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
-import itertools
-import statistics
+import contextlib
+import functools
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from bench import memory
 from bench.client import Client
-from bench.peers import Engine
+from bench.engines import Engine
 
 IMAGE = "bench:latest"
-WARM_UP = 3
 CLIENTS = 8
+SETTLE_SECONDS = 1.5  # until short-lived helpers of a start are gone, before memory is read
 
 Figures = dict[str, float]
 
 
-def _median(values: list[float]) -> float:
-    return round(statistics.median(values), 3)
+class Case(Protocol):
+    """One case on one engine. Both methods raise RuntimeError (the engine's words) and OSError."""
+
+    def once(self) -> Figures: ...
+    def close(self) -> None: ...
 
 
-def lifecycle(engine: Engine, rounds: int, network: str) -> Figures:
-    """create, start and wait of `true`, in ms; the removal apart."""
-    client = Client(engine.socket)
-    parts: dict[str, list[float]] = {"create": [], "start": [], "wait": [], "run": [], "rm": []}
-    for number in range(rounds + WARM_UP):
-        marks = [time.perf_counter()]
-        identity = client.create(IMAGE, ["/bin/true"], network)
-        marks.append(time.perf_counter())
+class Watch:
+    """Milliseconds since the last look."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        """Time of this lap; the next one begins."""
+        now = time.perf_counter()
+        self._last, before = now, self._last
+        return (now - before) * 1e3
+
+
+class Lifecycle:
+    """A container's life: create, start and wait of `true` ("run" is their sum), then the removal."""
+
+    def __init__(self, engine: Engine, network: str) -> None:
+        self._client = Client(engine.socket)
+        self._network = network
+
+    def once(self) -> Figures:
+        client, watch = self._client, Watch()
+        identity = client.create(IMAGE, ["/bin/true"], self._network)
+        create = watch.lap()
         client.start(identity)
-        marks.append(time.perf_counter())
+        start = watch.lap()
         code = client.wait(identity)
-        marks.append(time.perf_counter())
+        wait = watch.lap()
         client.remove(identity)
-        marks.append(time.perf_counter())
+        remove = watch.lap()
         if code != 0:
             raise RuntimeError(f"true ended with {code}")
-        if number >= WARM_UP:
-            spans = [(after - before) * 1e3 for before, after in itertools.pairwise(marks)]
-            for name, span in zip(parts, (*spans[:3], (marks[3] - marks[0]) * 1e3, spans[3]), strict=True):
-                parts[name].append(span)
-    client.close()
-    return {name: _median(values) for name, values in parts.items()}
+        return {"create": create, "start": start, "wait": wait, "run": create + start + wait, "rm": remove}
+
+    def close(self) -> None:
+        self._client.close()
 
 
-def execs(engine: Engine, rounds: int) -> Figures:
-    """An exec of `echo`: created, started, read to its end, inspected; in ms."""
-    client = Client(engine.socket)
-    identity = client.create(IMAGE, ["/bin/sleep", "600"], "none")
-    client.start(identity)
-    spans = []
-    try:
-        for number in range(rounds + WARM_UP):
+class Exec:
+    """An exec of `echo` in a running container: created, started, read to its end, inspected."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._client = Client(engine.socket)
+        self._identity = self._client.create(IMAGE, ["/bin/sleep", "600"], "none")
+        self._client.start(self._identity)
+
+    def once(self) -> Figures:
+        watch = Watch()
+        code, output = self._client.exec(self._identity, ["/bin/echo", "x"])
+        span = watch.lap()
+        if code != 0 or b"x" not in output:
+            raise RuntimeError(f"exec ended with {code}, {output!r}")
+        return {"exec": span}
+
+    def close(self) -> None:
+        self._client.remove(self._identity)
+        self._client.close()
+
+
+class Stop:
+    """Stop with time-out 0 (SIGKILL) of a running container."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._client = Client(engine.socket)
+
+    def once(self) -> Figures:
+        identity = self._client.create(IMAGE, ["/bin/sleep", "600"], "none")
+        try:
+            self._client.start(identity)
+            watch = Watch()
+            self._client.call("POST", f"/containers/{identity}/stop?t=0")
+            return {"stop": watch.lap()}
+        finally:
+            self._client.remove(identity)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class Crowd:
+    """Containers created and started by eight clients at once, and what they cost while all of them run.
+
+    "daemons" is what runs before the first of them, "helpers" what came with them, without the containers' own.
+    """
+
+    def __init__(self, engine: Engine, count: int) -> None:
+        self._engine = engine
+        self._count = count
+
+    def once(self) -> Figures:
+        time.sleep(SETTLE_SECONDS)
+        daemons = self._engine.processes()
+        idle = memory.pss_kib(daemons)
+        identities: list[str] = []
+        try:
             began = time.perf_counter()
-            code, output = client.exec(identity, ["/bin/echo", "x"])
-            if code != 0 or b"x" not in output:
-                raise RuntimeError(f"exec: {code} {output!r}")
-            if number >= WARM_UP:
-                spans.append((time.perf_counter() - began) * 1e3)
-    finally:
-        client.remove(identity)
-        client.close()
-    return {"exec": _median(spans)}
+            with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+                identities.extend(pool.map(lambda _number: self._launch(), range(self._count)))
+            wall = time.perf_counter() - began
+            time.sleep(SETTLE_SECONDS)
+            helpers = memory.pss_kib(self._engine.processes() - daemons)
+            busy = memory.pss_kib(daemons)
+        finally:
+            with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+                list(pool.map(self._drop, identities))
+        return {
+            "per_s": self._count / wall,
+            "helper_kib": helpers / self._count,
+            "daemons_idle_mib": idle / 1024,
+            "daemons_busy_mib": busy / 1024,
+        }
+
+    def _launch(self) -> str:
+        client = Client(self._engine.socket)
+        with contextlib.closing(client):
+            identity = client.create(IMAGE, ["/bin/sleep", "600"], "none")
+            client.start(identity)
+            return identity
+
+    def _drop(self, identity: str) -> None:
+        client = Client(self._engine.socket)
+        with contextlib.closing(client):
+            client.remove(identity)
+
+    def close(self) -> None:
+        """Nothing is open between rounds."""
 
 
-def crowd(engine: Engine, count: int) -> Figures:
-    """`count` containers started by eight clients: containers per second, and what each keeps in memory."""
+Opener = Callable[[Engine], Case]
 
-    def one(_number: int) -> str:
-        client = Client(engine.socket)
-        identity = client.create(IMAGE, ["/bin/sleep", "600"], "none")
-        client.start(identity)
-        client.close()
-        return identity
 
-    before = set(memory.processes())
-    daemons = engine.daemons()
-    idle = memory.pss_kib(daemons)
-    began = time.perf_counter()
-    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
-        identities = list(pool.map(one, range(count)))
-    wall = time.perf_counter() - began
-    time.sleep(2)
-    table = memory.processes()
-    mine = [
-        pid
-        for pid, (_parent, line) in table.items()
-        if pid not in before and not line.startswith("/bin/sleep")
-    ]
-    helpers = memory.pss_kib(set(mine) - daemons)
-    grown = memory.pss_kib(daemons) - idle
-
-    def drop(identity: str) -> None:
-        client = Client(engine.socket)
-        client.remove(identity)
-        client.close()
-
-    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
-        list(pool.map(drop, identities))
+def all_cases(count: int) -> dict[str, Opener]:
+    """Each case's name and how it is opened; `count` is the size of the crowd."""
     return {
-        "per_s": round(count / wall, 2),
-        "per_container_kib": round(helpers / count),
-        "growth_kib": round(grown / count),
+        "none": functools.partial(Lifecycle, network="none"),
+        "bridge": functools.partial(Lifecycle, network="bridge"),
+        "exec": Exec,
+        "stop": Stop,
+        "crowd": functools.partial(Crowd, count=count),
     }
 
 
-def daemons(engine: Engine, _rounds: int) -> Figures:
-    """PSS of the engine's daemons, in MiB."""
-    return {"daemons_mib": round(memory.pss_kib(engine.daemons()) / 1024, 1)}
-
-
-CASES: dict[str, Callable[[Engine, int, int], Figures]] = {
-    "none": lambda engine, rounds, _count: lifecycle(engine, rounds, "none"),
-    "bridge": lambda engine, rounds, _count: lifecycle(engine, rounds, "bridge"),
-    "exec": lambda engine, rounds, _count: execs(engine, rounds),
-    "crowd": lambda engine, _rounds, count: crowd(engine, count),
-    "daemons": lambda engine, rounds, _count: daemons(engine, rounds),
-}
+NAMES = tuple(all_cases(0))

@@ -1,7 +1,7 @@
 """`make bench`: Hakobune beside every peer that is installed, through their Docker API sockets, in one run.
 
-All engines run at the same time and take turns case by case, so that the machine's moods hit them alike. The
-table's ratios are ours divided by dockerd's. Figures go to bench/results/ as JSON and as a picture.
+All engines are up at the same time and take turns round by round, so that the machine's moods hit them alike:
+only the ratios of one run mean anything. Figures are medians. A full run is written to bench/results/.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import io
 import json
 import os
 import platform
+import signal
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -19,126 +21,161 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import peers, picture
-from bench.cases import CASES, IMAGE, Figures
+from bench import cases, engines, picture, report
+from bench.cases import Case, Figures, Opener
 from bench.client import Client
-from bench.peers import Engine
+from bench.engines import Engine
 from hakobune.layers import starter
 
 RESULTS = Path(__file__).resolve().parent / "results"
-SHOWN = (
-    ("none", "run", "create+start+wait, no network", "ms", 0.15),
-    ("bridge", "run", "create+start+wait, bridge", "ms", 0.18),
-    ("exec", "exec", "exec", "ms", 0.25),
-    ("crowd", "per_s", "50 containers, 8 clients", "per s", 6.0),
-    ("crowd", "per_container_kib", "per container", "KiB PSS", 0.0),
-    ("daemons", "daemons_mib", "daemons", "MiB PSS", 1.0),
-)
+WARM_UP = 3
+_FAILURES = (RuntimeError, OSError, ValueError, KeyError, AssertionError)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure Hakobune beside its peers, in one run.")
-    parser.add_argument("--rounds", type=int, default=20, help="measured rounds of each timed case (20)")
-    parser.add_argument("--count", type=int, default=50, help="containers of the crowd (50)")
-    parser.add_argument("--only", action="append", choices=list(CASES), help="this case only; may repeat")
+    parser = argparse.ArgumentParser(prog="engine_bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=20, help="rounds of each timed case (20)")
+    parser.add_argument("--crowds", type=int, default=3, help="rounds of the crowd (3)")
+    parser.add_argument("--count", type=int, default=50, help="containers of a crowd (50)")
+    parser.add_argument("--only", action="append", choices=cases.NAMES, help="this case; may repeat")
     parser.add_argument(
-        "--engine", action="append", choices=list(peers.KINDS), help="this engine only; may repeat"
+        "--engine", action="append", choices=list(engines.KINDS), help="this engine; may repeat"
     )
-    parser.add_argument("--quick", action="store_true", help="five rounds, ten containers")
-    return parser.parse_args(argv)
+    parser.add_argument("--quick", action="store_true", help="five rounds, one crowd of ten; nothing is kept")
+    parser.add_argument("--out", type=Path, help=f"where the figures go (a full run: {RESULTS.name}/)")
+    arguments = parser.parse_args(argv)
+    if arguments.quick:
+        arguments.rounds, arguments.crowds, arguments.count = 5, 1, 10
+    return arguments
 
 
-def _import_image(engine: Engine, layer: bytes) -> None:
-    name, tag = IMAGE.split(":")
+def start_all(stack: contextlib.ExitStack, names: Sequence[str]) -> list[Engine]:
+    """Start the engines and give each the same image; who fails is told and left out."""
+    layer = io.BytesIO()
+    starter.write_tar(layer)
+    name, tag = cases.IMAGE.split(":")
     path = f"/images/create?fromSrc=-&repo={name}&tag={tag}"
-    Client(engine.socket).call("POST", path, layer, content_type="application/x-tar")
+    running = []
+    for kind in names:
+        try:
+            engine = stack.enter_context(engines.KINDS[kind][1]())
+            answer = Client(engine.socket).call(
+                "POST", path, layer.getvalue(), content_type="application/x-tar"
+            )
+            if b'"error"' in bytes(answer if isinstance(answer, bytes) else b""):
+                raise RuntimeError(f"import of the image: {answer!r}")
+        except _FAILURES as err:
+            print(f"{kind}: left out: {err}", file=sys.stderr, flush=True)
+            continue
+        print(f"{engine.name} {engine.version}", flush=True)
+        running.append(engine)
+    return running
+
+
+def take_turns(
+    running: Sequence[Engine], name: str, opener: Opener, rounds: int, warm_up: int
+) -> dict[str, Figures]:
+    """Medians by engine of one case. Each round starts with another engine; who fails is told and leaves."""
+    opened: dict[str, Case] = {}
+    measured: dict[str, list[Figures]] = {}
+
+    def attempt(engine: Engine, number: int) -> None:
+        if number == 0:
+            opened[engine.name] = opener(engine)
+            measured[engine.name] = []
+        if engine.name in measured:
+            figures = opened[engine.name].once()
+            if number >= warm_up:
+                measured[engine.name].append(figures)
+
+    for number in range(rounds + warm_up):
+        shift = number % max(1, len(running))
+        for engine in (*running[shift:], *running[:shift]):
+            try:
+                attempt(engine, number)
+            except _FAILURES as err:
+                measured.pop(engine.name, None)
+                print(f"{engine.name}: {name}: {type(err).__name__}: {err}", file=sys.stderr, flush=True)
+    for engine_name, case in opened.items():
+        try:
+            case.close()
+        except _FAILURES as err:
+            print(f"{engine_name}: {name}: closing: {err}", file=sys.stderr, flush=True)
+    return {name: medians(figures) for name, figures in measured.items() if figures}
+
+
+def medians(rounds: Sequence[Figures]) -> Figures:
+    """The median of each figure."""
+    return {key: round(statistics.median(one[key] for one in rounds), 3) for key in rounds[0]}
 
 
 def measure(
-    names: Sequence[str], cases: Sequence[str], rounds: int, count: int
-) -> dict[str, dict[str, Figures]]:
-    """figures[case][engine]; an engine that fails a case is told and left out of it."""
-    layer = io.BytesIO()
-    starter.write_tar(layer)
-    found: dict[str, dict[str, Figures]] = {case: {} for case in cases}
+    arguments: argparse.Namespace, names: Sequence[str]
+) -> tuple[dict[str, str], dict[str, dict[str, Figures]]]:
+    """(version by engine, found[case][engine])."""
+    found = {}
     with contextlib.ExitStack() as stack:
-        engines = []
-        for name in names:
-            try:
-                engine = stack.enter_context(peers.KINDS[name][1]())
-                _import_image(engine, layer.getvalue())
-            except (RuntimeError, OSError, AssertionError) as err:
-                print(f"{name}: left out: {err}", file=sys.stderr)
+        running = start_all(stack, names)
+        for name, opener in cases.all_cases(arguments.count).items():
+            if arguments.only and name not in arguments.only:
                 continue
-            print(f"{engine.name} {engine.version}", flush=True)
-            engines.append(engine)
-        for case in cases:
-            for engine in engines:
-                try:
-                    found[case][engine.name] = CASES[case](engine, rounds, count)
-                except (RuntimeError, OSError, ValueError) as err:
-                    print(f"{engine.name}: {case}: {err}", file=sys.stderr)
-                    continue
-                print(f"  {case:8} {engine.name:12} {found[case][engine.name]}", flush=True)
-    return found
+            is_crowd = name == "crowd"
+            rounds, warm_up = (arguments.crowds, 0) if is_crowd else (arguments.rounds, WARM_UP)
+            found[name] = take_turns(running, name, opener, rounds, warm_up)
+            print(f"  {name} done", flush=True)
+    return {engine.name: engine.version for engine in running}, found
 
 
-def table(found: dict[str, dict[str, Figures]]) -> str:
-    """The lines people read: each case, each engine, the ratio to dockerd beside its target."""
-    names = list(dict.fromkeys(name for figures in found.values() for name in figures))
-    lines = [f"{'':32}" + "".join(f"{name:>14}" for name in names) + f"{'ratio':>9}{'target':>9}"]
-    for case, key, label, unit, target in SHOWN:
-        figures = found.get(case) or {}
-        if not figures:
-            continue
-        cells = "".join(f"{figures[name][key]:>14g}" if name in figures else f"{'–':>14}" for name in names)
-        ratio = ""
-        if "hakobune" in figures and figures.get("dockerd", {}).get(key):
-            ratio = f"{figures['hakobune'][key] / figures['dockerd'][key]:.2f}"
-        wanted = (
-            f"{'≥' if unit == 'per s' else '≤'}{target:g}" if target else "≤1638" if "KiB" in unit else ""
-        )
-        lines.append(f"{label + ' [' + unit + ']':32}{cells}{ratio:>9}{wanted:>9}")
-    return "\n".join(lines)
-
-
-def _save(found: dict[str, dict[str, Figures]], *, quick: bool) -> None:
-    RESULTS.mkdir(exist_ok=True)
+def _keep(directory: Path, versions: dict[str, str], found: dict[str, dict[str, Figures]], text: str) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
     record = {
         "at": time.strftime("%Y-%m-%d"),
         "kernel": platform.release(),
         "cpus": os.cpu_count(),
         "python": platform.python_version(),
+        "versions": versions,
         "figures": found,
     }
-    if quick:
-        return
-    (RESULTS / "latest.json").write_text(json.dumps(record, indent=1) + "\n")
-    rows = [
-        (label, {name: figures[key] for name, figures in found[case].items()}, unit)
-        for case, key, label, unit, _target in SHOWN
-        if found.get(case)
+    (directory / "latest.json").write_text(json.dumps(record, indent=1) + "\n")
+    (directory / "latest.txt").write_text(text + "\n")
+    bars = [
+        (f"{row.label} [{row.unit}]", figures)
+        for row, figures in report.rows(found)
+        if row.figure in report.PICTURED
     ]
-    (RESULTS / "latest.svg").write_text(picture.svg("Hakobune beside its peers, one machine, one run", rows))
-    print(f"written: {RESULTS / 'latest.json'}, {RESULTS / 'latest.svg'}")
+    names = {name: f"{name} {version}" for name, version in versions.items()}
+    subtitle = (
+        f"medians of one run, {record['at']}, {record['cpus']} CPUs, Linux {record['kernel'].split('-')[0]}"
+    )
+    (directory / "latest.svg").write_text(picture.svg("Hakobune beside its peers", subtitle, names, bars))
+    print(f"written: latest.json, latest.txt, latest.svg in {directory}")
+
+
+def _interrupted(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, save; returns the exit code."""
+    """Measure, print, keep; returns the exit code."""
     arguments = _arguments(argv)
     if os.geteuid() != 0:
-        print("bench: needs root", file=sys.stderr)
+        print("bench: needs root: it starts engines of its own", file=sys.stderr)
         return 1
-    here, missing = peers.installed()
+    signal.signal(signal.SIGTERM, _interrupted)
+    here, missing = engines.installed()
     for line in missing:
         print(line)
     names = [name for name in here if not arguments.engine or name in arguments.engine]
-    rounds, count = (5, 10) if arguments.quick else (arguments.rounds, arguments.count)
-    found = measure(names, arguments.only or list(CASES), rounds, count)
-    print(table(found))
-    if not arguments.only and not arguments.engine:
-        _save(found, quick=arguments.quick)
-    return 0
+    try:
+        versions, found = measure(arguments, names)
+    except KeyboardInterrupt:
+        return 130
+    text = report.table(found)
+    print(text)
+    full = not (arguments.only or arguments.engine or arguments.quick)
+    if arguments.out or full:
+        _keep(arguments.out or RESULTS, versions, found, text)
+    return 0 if versions else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Memory of groups of processes, as the kernel shares it out (PSS): daemons, and what each container costs."""
+"""Memory of groups of processes, as the kernel shares it out among those who use it (PSS)."""
 
 from __future__ import annotations
 
@@ -8,30 +8,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def processes() -> dict[int, tuple[int, str]]:
-    """pid -> (parent, command line) of every process but kernel threads."""
-    found = {}
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            line = (
-                Path(f"/proc/{name}/cmdline")
-                .read_bytes()
-                .replace(b"\0", b" ")
-                .decode(errors="replace")
-                .strip()
-            )
-            stat = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
-            if line:
-                found[int(name)] = (int(stat[1]), line)
-    return found
+def pids() -> list[int]:
+    """Every process of the machine."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def pss_kib(pids: Iterable[int]) -> int:
-    """Sum of the proportional set sizes, in KiB."""
+def pss_kib(processes: Iterable[int]) -> int:
+    """Sum of the proportional set sizes in KiB; a process that has ended counts nothing."""
     total = 0
-    for pid in pids:
+    for pid in processes:
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):
@@ -39,12 +24,13 @@ def pss_kib(pids: Iterable[int]) -> int:
     return total
 
 
-def descendants(root: int) -> set[int]:
-    """A process and all below it."""
-    table = processes()
-    found = {root}
-    while True:
-        more = {pid for pid, (parent, _line) in table.items() if parent in found} - found
-        if not more:
-            return found
+def descendants(roots: Iterable[int]) -> set[int]:
+    """Some processes and all that are below them."""
+    parents = {}
+    for pid in pids():
+        with contextlib.suppress(OSError):
+            parents[pid] = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    found = set(roots)
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
+    return found

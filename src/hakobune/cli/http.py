@@ -135,7 +135,11 @@ class Client:
         try:
             if scheme == "unix":
                 sock = socket.socket(socket.AF_UNIX)
-                sock.connect(where)
+                try:
+                    sock.connect(where)
+                except BaseException:
+                    sock.close()
+                    raise
                 return sock
             if scheme in ("tcp", "http"):
                 name, _, port = where.partition("/")[0].rpartition(":")

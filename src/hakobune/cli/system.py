@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _API = "1.50"
+_DETAILS = {"GoVersion": "Go version", "PythonVersion": "Python version", "GitCommit": "Git commit",
+            "BuildTime": "Built", "KernelVersion": "Kernel version"}  # fmt: skip
 # line of `info`: key of the engine's document
 _INFO = (
     ("Containers", "Containers"), (" Running", "ContainersRunning"), (" Paused", "ContainersPaused"),
@@ -70,17 +72,19 @@ def _version_lines(client: Any, server: Any) -> list[str]:
     lines += ["", f"Server: {name}"]
     for component in server.get("Components") or []:
         lines += [f" {component['Name']}:", f"  {'Version:':<18}{component['Version']}"]
-        details = (component.get("Details") or {}).items()
-        lines += [f"  {_words(key) + ':':<18}{value}" for key, value in sorted(details) if value]
+        lines += [f"  {name + ':':<18}{value}" for name, value in _details(component.get("Details") or {})]
     return lines
 
 
-def _words(key: str) -> str:
-    """`MinAPIVersion` as `Min API version`."""
-    known = {"ApiVersion": "API version", "MinAPIVersion": "Minimum API version", "GitCommit": "Git commit",
-             "GoVersion": "Go version", "KernelVersion": "Kernel version", "BuildTime": "Built",
-             "PythonVersion": "Python version"}  # fmt: skip
-    return known.get(key, key)
+def _details(details: dict[str, str]) -> list[tuple[str, str]]:
+    """What is known of a component, in the order in which people look for it."""
+    known = dict(details)
+    api, least = known.pop("ApiVersion", ""), known.pop("MinAPIVersion", "")
+    platform_ = "/".join(part for part in (known.pop("Os", ""), known.pop("Arch", "")) if part)
+    lines = [("API version", f"{api} (minimum version {least})" if least else api)]
+    lines += [(name, known.pop(key, "")) for key, name in _DETAILS.items()]
+    lines += [("OS/Arch", platform_), *sorted(known.items())]
+    return [(name, value) for name, value in lines if value]
 
 
 def _pair(name: str, value: str) -> str:

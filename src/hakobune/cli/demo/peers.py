@@ -38,7 +38,7 @@ class Peer:
         with tempfile.TemporaryFile() as file:
             starter.write_tar(file)
             file.seek(0)
-            where = f"/images/create?fromSrc=-&repo={quote(_REPOSITORY)}&tag={os.getpid()}"
+            where = f"/images/create?fromSrc=-&repo={quote(tag)}"
             blocks = iter(lambda: file.read(1 << 16), b"")
             for event in self.client.open("POST", where, stream=blocks).lines():
                 if event.get("error"):

@@ -90,11 +90,9 @@ class Networks:
 
     def close(self, *, remove: bool) -> None:
         """Let go of descriptors; with `remove` (no container runs) also take all out of the kernel."""
-        self._sandboxes.close()
         with _kernel("end of the network"):
+            self._sandboxes.close(remove=remove)
             if remove:
-                for sandbox in self._store.sandboxes():
-                    self._sandboxes.detach(sandbox.container_id)
                 self._rules.remove()
                 for network in self._catalog.bridged():
                     bridge.remove(self._netlink, network)

@@ -11,6 +11,8 @@ import contextlib
 import logging
 import os
 import socket
+import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface
@@ -36,6 +38,7 @@ from hakobune.net.rules import Rules
 from hakobune.net.store import Place, Sandbox, Store
 
 _log = logging.getLogger(__name__)
+_PATIENCE = 2.0  # seconds
 
 
 @dataclass(slots=True)
@@ -73,6 +76,7 @@ class Sandboxes:
         self._netlink = netlink
         self._rules = rules
         self._held: dict[str, Held] = {}
+        self._released: deque[tuple[float, str]] = deque()  # when, and which veth
 
     # --- attach, adopt, detach ---
 
@@ -140,14 +144,20 @@ class Sandboxes:
             return
         places = self._store.places(container=container_id)
         self._shut(self._store.ports(container=container_id))
-        self._unwire(places)
+        self._unwire(places, namespace_ends=True)
+        self._delete_leftovers()
         self._store.delete(container_id)
         self._let_go(container_id)
 
-    def close(self) -> None:
-        """Let go of every namespace and port; what runs keeps its own."""
+    def close(self, *, remove: bool) -> None:
+        """Let go of every namespace and port; what runs keeps its own, unless all is to go. Raises OSError."""
+        if remove:
+            for sandbox in self._store.sandboxes():
+                self.detach(sandbox.container_id)
         for container_id in list(self._held):
             self._let_go(container_id)
+        if remove:
+            self._delete_leftovers(patience=0)
 
     # --- one network more or less ---
 
@@ -173,7 +183,7 @@ class Sandboxes:
                 self._wire(inside, self._held[container_id].netns, [place])
                 self._set_route(inside, sandbox, [*places, place])
         except BaseException:
-            self._unwire([place])
+            self._unwire([place], namespace_ends=False)
             self._store.delete_place(container_id, network.id)
             raise
         return self._state(place)
@@ -187,7 +197,7 @@ class Sandboxes:
             raise NotFound(f"container {container_id} is not connected to the network {network.name}")
         rest = [one for one in places if one is not place]
         self._move_ports(sandbox, place, rest)
-        self._unwire([place])
+        self._unwire([place], namespace_ends=False)
         self._store.delete_place(container_id, network.id)
         if container_id in self._held:
             with self._inside(container_id) as inside:
@@ -308,16 +318,28 @@ class Sandboxes:
         with Namespace.enter(self._held[container_id].netns).join() as inside:
             yield inside
 
-    def _unwire(self, places: Iterable[Place]) -> None:
+    def _unwire(self, places: Iterable[Place], *, namespace_ends: bool) -> None:
+        """Take the pairs away; those of a namespace that ends are left to the kernel, out of use."""
         messages = []
         for place in places:
-            messages.append(rt.delete_link(place.veth))
+            if namespace_ends:
+                messages.append(rt.release_link(place.veth))
+                self._released.append((time.monotonic(), place.veth))
+            else:
+                messages.append(rt.delete_link(place.veth))
             if place.mac != mac_of(place.ip) and place.network_id in self._bridges:
                 messages.append(rt.forget_neighbour(self._bridges[place.network_id], place.ip))
         try:
             self._netlink.run(messages)
         except OSError as err:
             _log.warning("veth cannot be removed: %s", err)
+
+    def _delete_leftovers(self, patience: float = _PATIENCE) -> None:
+        """A namespace that somebody else still holds does not end: after a while its pairs go by our hand."""
+        while self._released and self._released[0][0] < time.monotonic() - patience:
+            veth = self._released.popleft()[1]
+            if rt.find_link(self._netlink, veth) is not None:
+                self._netlink.run([rt.delete_link(veth)])
 
     def _shut(self, published: Sequence[PublishedPort]) -> None:
         if not published:

@@ -36,7 +36,8 @@ from hakobune.shim.manager_client import Zygote
 from hakobune.transport.grpc_runtime import SERVER_OPTIONS, aio
 from hakobune.transport.ttrpc_server import TtrpcServer
 
-GRACE_SECONDS = 1.0
+GRACE_SECONDS = 0.2  # for calls that only wait
+FINISH_SECONDS = 10.0  # for calls that change something
 _LOG = logging.getLogger("hakobune.containerd")
 
 
@@ -58,7 +59,8 @@ class App:
         )
         self._ttrpc = TtrpcServer(events_rpc.ttrpc_handlers(self._exchange))
         self._server = aio.server(options=SERVER_OPTIONS)
-        for service in self._services():
+        self._edges = self._services()
+        for service in self._edges:
             service.add_to(self._server)
 
     def _services(self) -> list[Service]:
@@ -107,6 +109,9 @@ class App:
     async def stop(self) -> None:
         """End of service. The zygote goes only when no task is left."""
         await self._server.stop(GRACE_SECONDS)
+        running = [call for service in self._edges for call in service.running]
+        if running:
+            await asyncio.wait(running, timeout=FINISH_SECONDS)
         self._collector.stop()
         await self._tasks.close()
         if len(self._tasks):

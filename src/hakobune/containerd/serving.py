@@ -19,6 +19,7 @@ from hakobune.transport.grpc_runtime import aio, grpc, status_of
 
 NAMESPACE = "containerd-namespace"
 LEASE = "containerd-lease"
+LIVE = (("hakobune-live", "1"),)  # an error, too, begins with a head: but with an empty one
 _NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 _LONGEST_NAME = 76
 _LOG = logging.getLogger("hakobune.containerd")
@@ -37,7 +38,7 @@ class Call:
 
     async def open(self) -> None:
         """Send the response's head now: the caller may rely on what was done so far."""
-        await self.context.send_initial_metadata(())
+        await self.context.send_initial_metadata(LIVE)
 
 
 def check_name(kind: str, name: str) -> str:
@@ -62,6 +63,7 @@ class Service:
         self.name = name
         self._namespaced = namespaced
         self._known: set[str] = set()
+        self.running: set[asyncio.Future[Message]] = set()  # whole calls under way
         self._methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def unary(
@@ -78,7 +80,7 @@ class Service:
             try:
                 call = self._call(context)
                 if whole:
-                    return await asyncio.shield(asyncio.ensure_future(handler(message, call)))
+                    return await asyncio.shield(self._keep(handler(message, call)))
                 return await handler(message, call)
             except Exception as err:
                 await self._abort(context, method, err)
@@ -127,6 +129,17 @@ class Service:
         """Serve it."""
         handler = grpc.method_handlers_generic_handler(self.name, self._methods)
         server.add_generic_rpc_handlers((handler,))
+
+    def _keep(self, work: Awaitable[Message]) -> asyncio.Future[Message]:
+        future = asyncio.ensure_future(work)
+        self.running.add(future)
+        future.add_done_callback(self._done)
+        return future
+
+    def _done(self, future: asyncio.Future[Message]) -> None:
+        self.running.discard(future)
+        if not future.cancelled():
+            future.exception()  # seen, also when the caller has gone
 
     def _call(self, context: Context) -> Call:
         namespace = lease = ""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from hakobune.containerd.client.connection import Connection, nanoseconds
-from hakobune.errors import AlreadyExists
+from hakobune.errors import AlreadyExists, from_code
 from hakobune.proto import content_pb2 as pb
 from hakobune.transport.grpc_runtime import aio, error_of
 
@@ -105,7 +107,7 @@ class Content:
         finally:
             call.cancel()
 
-    async def _begin(self, call: object, ref: str, digest: str, size: int) -> pb.WriteContentResponse:
+    async def _begin(self, call: Any, ref: str, digest: str, size: int) -> pb.WriteContentResponse:
         """Take the ref; what an earlier, cut write left is dropped."""
         request = pb.WriteContentRequest(action=pb.STAT, ref=ref, total=size, expected=digest)
         found = await self._step(call, request)
@@ -115,17 +117,18 @@ class Content:
             )
         return found
 
-    async def _step(self, call: object, request: pb.WriteContentRequest) -> pb.WriteContentResponse:
+    async def _step(self, call: Any, request: pb.WriteContentRequest) -> pb.WriteContentResponse:
         try:
-            await call.write(request)  # type: ignore[attr-defined]
-            response = await call.read()  # type: ignore[attr-defined]
-            if isinstance(response, pb.WriteContentResponse):
-                return response
-            await call.done_writing()  # type: ignore[attr-defined]
-            await call.read()  # type: ignore[attr-defined]
-            raise AlreadyExists("the write was ended by the manager")
+            await call.write(request)
+            response = await call.read()
         except aio.AioRpcError as failure:
             raise error_of(failure) from None
+        except asyncio.InvalidStateError:  # the manager has ended the call already
+            response = None
+        if isinstance(response, pb.WriteContentResponse):
+            return response
+        status = await call.code()
+        raise from_code(status.value[0], await call.details() or "the manager has ended the write")
 
 
 def _digest_in(sentence: str) -> str:

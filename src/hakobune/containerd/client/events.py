@@ -11,10 +11,12 @@ from typing import Any as Untyped
 from google.protobuf.empty_pb2 import Empty
 
 from hakobune.containerd.client.connection import Connection, nanoseconds
+from hakobune.errors import from_code
 from hakobune.proto import event_types_pb2, events_pb2, types_pb2
 from hakobune.transport.grpc_runtime import aio, error_of
 
 _SERVICE = "containerd.services.events.v1.Events"
+_LIVE = "hakobune-live"  # in the head of a subscription that stands; real containerd sends no head so early
 _OPEN_SECONDS = 0.5  # a server that says nothing before its first event is taken to be listening by then
 
 
@@ -73,8 +75,9 @@ class Subscription:
         except aio.AioRpcError as failure:
             raise error_of(failure) from None
         except asyncio.CancelledError:
-            if self._call.cancelled():
-                raise StopAsyncIteration from None
+            task = asyncio.current_task()
+            if self._call.cancelled() and not (task and task.cancelling()):
+                raise StopAsyncIteration from None  # the stream was closed, not whoever reads it
             raise
 
     def close(self) -> None:
@@ -92,13 +95,11 @@ class Events:
     async def open(self, *filters: str) -> Subscription:
         """A live subscription: every event published after this returns comes. Raises Unavailable."""
         call = self._subscribe(events_pb2.SubscribeRequest(filters=filters))
-        try:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(asyncio.shield(call.initial_metadata()), _OPEN_SECONDS)
-        except aio.AioRpcError as failure:
-            raise error_of(failure) from None
-        if call.done():
-            await Subscription(call).__anext__()
+        with contextlib.suppress(TimeoutError):
+            head = await asyncio.wait_for(asyncio.shield(call.initial_metadata()), _OPEN_SECONDS)
+            if not any(key == _LIVE for key, _value in head or ()):
+                status = await asyncio.wait_for(asyncio.shield(call.code()), _OPEN_SECONDS)
+                raise from_code(status.value[0], await call.details() or "the subscription was ended")
         return Subscription(call)
 
     async def subscribe(self, *filters: str) -> AsyncIterator[Event]:

@@ -163,15 +163,13 @@ class Content:
             self._refuse_known(namespace, expected)
         if (namespace, ref) in self._writing:
             raise Unavailable(f"ref {ref} is locked by another writer: unavailable")
-        try:
-            row = self._row(namespace, ref)
-        except NotFound:
-            now = time.time_ns()
-            self._database.execute(
-                "INSERT INTO ingests VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (namespace, ref, uuid.uuid4().hex, total, expected, now, now),
-            )
-            row = self._row(namespace, ref)
+        now = time.time_ns()
+        self._database.execute(
+            "INSERT INTO ingests VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (ns, ref)"
+            " DO UPDATE SET total = excluded.total, expected = excluded.expected, updated = excluded.updated",
+            (namespace, ref, uuid.uuid4().hex, total, expected, now, now),
+        )
+        row = self._row(namespace, ref)
         self._writing.add((namespace, ref))
         try:
             return Writer(self, namespace, self._ingest(row), f"{self._ingests}/{row['dir']}")

@@ -100,7 +100,7 @@ class Bundle:
     def remove(self) -> None:
         """Take it away; idempotent."""
         shutil.rmtree(self.path, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(self.socket)
 
 

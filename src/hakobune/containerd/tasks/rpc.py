@@ -12,7 +12,7 @@ from hakobune.containerd.serving import Call, Service, check_name
 from hakobune.containerd.tasks.task import End, Task
 from hakobune.containerd.tasks.tasks import Tasks
 from hakobune.containerd.wire import timestamp
-from hakobune.errors import HakoError, NotFound, Unimplemented
+from hakobune.errors import HakoError, NotFound, Unavailable, Unimplemented
 from hakobune.proto import shim_pb2 as shim
 from hakobune.proto import task_types_pb2, types_pb2
 from hakobune.proto import tasks_pb2 as pb
@@ -125,7 +125,11 @@ async def _pass(tasks: Tasks, call: Call, method: str, container_id: str, reques
     task = tasks.get(call.namespace, container_id)
     if task.end is not None:
         raise NotFound("process already finished")
-    return await task.shim.call(method, request, Empty)
+    try:
+        return await task.shim.call(method, request, Empty)
+    except Unavailable:
+        await task.lost()
+        raise NotFound("process already finished") from None
 
 
 def _views(served: Service, tasks: Tasks) -> None:

@@ -18,6 +18,7 @@ from hakobune.containerd.tasks.task import KILLED, End, Task
 from hakobune.containerd.wire import timestamp
 from hakobune.errors import (
     AlreadyExists,
+    DeadlineExceeded,
     FailedPrecondition,
     HakoError,
     NotFound,
@@ -220,8 +221,11 @@ class Tasks:
             await task.connect()
             request = pb.ConnectRequest(id=bundle.id)
             task.pid = (await task.shim.call("Connect", request, pb.ConnectResponse, BOOT_SECONDS)).task_pid
+        except DeadlineExceeded:
+            task.pid = bundle.pid()  # it lives, and is slow
+            _LOG.warning("the shim of %s/%s does not answer", *key)
         except HakoError:
-            if task.pid or bundle.pid():
+            if bundle.pid():
                 self._tasks[key] = task
                 await task.lost()
                 return

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import sys
+import uuid
 from collections.abc import Coroutine
 from typing import Any
 
@@ -95,7 +96,9 @@ class App:
         self._volumes = Volumes(self._database, f"{config.data_root}/volumes", self._bus)
         store = Store(self._database)
         self._images = Images(
-            self._client, self._bus, lambda image: [(one.id, one.state.running) for one in store if one.image == image]
+            self._client,
+            self._bus,
+            lambda image: [(one.id, one.state.running) for one in store if one.image == image],
         )
         self._execs = Execs(self._database)
         options = dict(config.log_opts)
@@ -115,7 +118,7 @@ class App:
 
     def _rooms(self) -> wiring.Rooms:
         return wiring.Rooms(
-            config=self._config, client=self._client, deps=self._deps, execs=self._execs, images=self._images,
+            config=self._config, identity=_identity(f"{self._config.data_root}/engine-id"), client=self._client, deps=self._deps, execs=self._execs, images=self._images,
             volumes=self._volumes, networks=self._networks, bus=self._bus,
         )  # fmt: skip
 
@@ -196,6 +199,18 @@ def _locked(path: str) -> int:
         os.close(fd)
         raise FailedPrecondition(f"{os.path.dirname(path)} is in use by another hakod") from err
     return fd
+
+
+def _identity(path: str) -> str:
+    """This engine's own name, made once for each data root."""
+    try:
+        with open(path) as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        identity = str(uuid.uuid4())
+        with open(path, "w") as file:
+            file.write(identity)
+        return identity
 
 
 def _write_pid(path: str) -> None:

@@ -93,18 +93,7 @@ def test_a_port_on_one_address_of_the_host_only(networks: Networks, neighbour: N
 def test_udp(networks: Networks, neighbour: Neighbour) -> None:
     box = networks.attach(A, Wanted(ports=(PortBinding(53, "udp"),)))
 
-    def make() -> socket.socket:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sock.settimeout(5)
-        sock.bind(("0.0.0.0", 53))
-        return sock
-
-    def call() -> socket.socket:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sock.settimeout(5)
-        return sock
-
-    with inside(box.netns_path, make) as server, call() as here, inside(neighbour.fd, call) as there:
+    with _udp(box.netns_path, 53) as server, _udp("/proc/self/ns/net") as here, _udp(neighbour.fd) as there:
         for client, host in ((here, "127.0.0.1"), (there, neighbour.ours)):
             target = (host, _port(box, "53/udp"))
             client.sendto(b"who", target)
@@ -112,6 +101,40 @@ def test_udp(networks: Networks, neighbour: Neighbour) -> None:
             assert word == b"who"
             server.sendto(b"me", sender)
             assert client.recvfrom(64) == (b"me", target)
+
+
+def _udp(netns: str | int, port: int = 0) -> socket.socket:
+    def make() -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.settimeout(2)
+        sock.bind(("0.0.0.0", port))
+        return sock
+
+    return inside(netns, make)
+
+
+def test_a_caller_of_udp_that_goes_on_sending_reaches_the_next_container(networks: Networks) -> None:
+    base = networks.create(CreateNetwork("fixed")).range.network_address
+    first = networks.attach(A, _udp_at(str(base + 10)))
+    port = _port(first, "53/udp")
+    with _udp("/proc/self/ns/net") as caller:
+        caller.connect(("127.0.0.1", port))
+        with _udp(first.netns_path, 53) as server:
+            caller.send(b"one")
+            assert server.recv(16) == b"one"
+        networks.detach(A)
+        second = networks.attach(B, _udp_at(str(base + 11), port))
+        with _udp(second.netns_path, 53) as server:
+            caller.send(b"two")
+            assert server.recv(16) == b"two"
+
+
+def _udp_at(ip: str, port: int = 0) -> Wanted:
+    return Wanted(
+        mode="fixed",
+        endpoints=(Endpoint("fixed", ipv4=ip),),
+        ports=(PortBinding(53, "udp", host_port=port),),
+    )
 
 
 def test_unpublished_ports_cannot_be_reached_from_outside(networks: Networks, neighbour: Neighbour) -> None:

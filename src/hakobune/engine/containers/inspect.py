@@ -119,7 +119,7 @@ def network_settings(container: Container) -> dict[str, Any]:
     networks = network.get("Networks")
     if networks is None:
         networks = {name: _idle_endpoint() for name in _names(container)}
-    first = (
+    first: dict[str, Any] = (
         next(iter(networks.values()), {}) if container.host["NetworkMode"] in ("bridge", "default") else {}
     )
     return {

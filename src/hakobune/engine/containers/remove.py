@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import shutil
 
-from hakobune.engine.containers import lifecycle, stop
+from hakobune.engine.containers import lifecycle, start, stop
 from hakobune.engine.containers.deps import Deps
 from hakobune.engine.containers.model import Container
 from hakobune.engine.containers.wait import answer
-from hakobune.errors import Conflict, HakoError, NotFound
+from hakobune.errors import Conflict, HakoError, NotFound, NotModified
 
 
 async def remove(deps: Deps, container: Container, *, force: bool = False, volumes: bool = False) -> None:
@@ -28,6 +28,18 @@ async def remove(deps: Deps, container: Container, *, force: bool = False, volum
         container.state.status = "removing"
         deps.store.save(container)
         await take_apart(deps, container, volumes=volumes)
+
+
+async def start_or_remove(deps: Deps, container: Container) -> None:
+    """Start it for a client; a container that is to be removed at its end is removed when it cannot even start."""
+    try:
+        await start.start(deps, container)
+    except (NotModified, Conflict):
+        raise
+    except HakoError:
+        if container.auto_remove and not container.state.running and not container.removed:
+            await remove(deps, container, volumes=True)
+        raise
 
 
 async def take_apart(deps: Deps, container: Container, *, volumes: bool) -> None:

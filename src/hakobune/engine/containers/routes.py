@@ -12,7 +12,6 @@ from hakobune.engine.containers import (
     listing,
     logs,
     remove,
-    start,
     stop,
     top,
     wait,
@@ -56,7 +55,7 @@ def routes(deps: Deps) -> list[Route]:
         return json_response(await inspect.inspect(deps, container, size=request.query.bool("size")))
 
     async def begin(container: Container, _request: Request) -> Response:
-        await start.start(deps, container)
+        await remove.start_or_remove(deps, container)
         return Response(204)
 
     async def end(container: Container, request: Request) -> Response:

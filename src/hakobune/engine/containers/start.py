@@ -13,8 +13,9 @@ from typing import Any
 
 from hakobune.engine.containers import files, lifecycle, request, rootfs, users
 from hakobune.engine.containers.deps import Deps, now
-from hakobune.engine.containers.model import Container
+from hakobune.engine.containers.model import Container, Waiter
 from hakobune.engine.containers.spec import Identity, Surroundings, build
+from hakobune.engine.http.message import Taken
 from hakobune.engine.runtime import Streams
 from hakobune.errors import HakoError, InvalidArgument, NotFound
 from hakobune.net.model import Attachment, Endpoint, PortBinding, Wanted
@@ -122,7 +123,7 @@ def wanted(container: Container) -> Wanted:
         mode=mode,
         name=container.name,
         endpoints=tuple(
-            _endpoint(name, container.endpoints.get(name) or {}, container)
+            endpoint_of(name, container.endpoints.get(name) or {}, container)
             for name in names
             if name not in ("host", "none")
         ),
@@ -130,7 +131,8 @@ def wanted(container: Container) -> Wanted:
     )
 
 
-def _endpoint(network: str, given: Mapping[str, Any], container: Container) -> Endpoint:
+def endpoint_of(network: str, given: Mapping[str, Any], container: Container) -> Endpoint:
+    """A wish for an endpoint out of the API's EndpointSettings."""
     ipam = given.get("IPAMConfig") or {}
     return Endpoint(
         network=network,
@@ -290,6 +292,9 @@ async def _hand_over(container: Container, side: Side) -> None:
 async def _failed(deps: Deps, container: Container, err: HakoError) -> None:
     """Take back everything; what stays is the record of what went wrong."""
     if container.side is not None:
+        with contextlib.suppress(HakoError):
+            for client in await container.side.reclaim():
+                container.waiters.append(Waiter(Taken(client, b""), "removed", b""))
         container.side.close()
         container.side = None
     with contextlib.suppress(HakoError):

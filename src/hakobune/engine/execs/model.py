@@ -31,6 +31,7 @@ class Exec:
     status: str = "created"
     pid: int = 0
     exit_code: int | None = None
+    attached: bool = False  # a client's connection is in the shim's hands
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property

@@ -87,7 +87,7 @@ async def start(deps: Deps, execs: Execs, one: Exec, request: Request) -> Respon
     try:
         await _run(deps, execs, container, one, document, taken, head)
     except HakoError as err:
-        _tell_failure(taken, head, one, err)
+        _tell_failure(taken, b"" if one.attached else head, one, err)
     return taken
 
 
@@ -140,12 +140,13 @@ async def _attach(container: Container, one: Exec, taken: Taken, head: bytes) ->
         wanted |= bit if config[name] else 0
     keys = parse_detach_keys(config["DetachKeys"])
     await container.side.attach(one.id, wanted, head, taken.early, keys, taken.sock)
+    one.attached = True
 
 
 def _tell_failure(taken: Taken, head: bytes, one: Exec, err: HakoError) -> None:
+    """On the client's own connection; `head` is empty when the shim has written it already."""
     text = f"{err}\r\n".encode()
     try:
-        # The shim may have written the head already, when it refused the process after taking the client.
         taken.sock.send(head + (text if one.tty else stdcopy.frame("stdout", text)))
     except OSError:
         pass

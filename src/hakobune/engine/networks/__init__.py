@@ -1,0 +1,1 @@
+"""Networks of the engine in Docker's words; the work is net's."""

@@ -13,7 +13,7 @@ The table `hakobune-BRIDGE` (family ip) holds
 - `guard`: `route_localnet` would let a neighbour on the wire reach services on 127.0.0.1: dropped.
 
 Other tables and programs are left alone; a drop of theirs stands, whatever is accepted here.
-Imports: linux.nftables, model.
+Imports: linux, model.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 
+from hakobune.linux import conntrack
 from hakobune.linux import nftables as nft
 from hakobune.linux.netlink import Netlink
 from hakobune.net.model import Network, PublishedPort
@@ -73,6 +74,7 @@ class Rules:
         for name, elements in _elements(ports).items():
             table.put(name, elements)
         table.commit(self._netlink)
+        self._forget_flows(ports)
 
     def shut(self, ports: Sequence[PublishedPort]) -> None:
         """Lead them nowhere. A port that is not led anywhere is refused with ENOENT."""
@@ -80,6 +82,12 @@ class Rules:
         for name, elements in _elements(ports).items():
             table.drop(name, elements)
         table.commit(self._netlink)
+        self._forget_flows(ports)
+
+    def _forget_flows(self, ports: Iterable[PublishedPort]) -> None:
+        """Callers that keep sending would go on to where the port led before."""
+        if numbers := {port.host_port for port in ports if port.protocol == "udp"}:
+            conntrack.forget_udp(self._netlink, numbers)
 
     def remove(self) -> None:
         """Take the table away; none is fine."""

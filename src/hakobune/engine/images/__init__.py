@@ -1,1 +1,4 @@
-"""Images of the engine: records, manifests and configurations kept by the manager below, in Docker's words here."""
+"""Images of the engine: names in a containerd, configurations, and what is done to them.
+
+`catalogue` reads, `layer` makes content and snapshots, `images` is what other rooms get; one file for each verb.
+"""

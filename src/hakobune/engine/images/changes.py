@@ -1,93 +1,169 @@
-"""`--change` of an import: Dockerfile instructions that alter an image's configuration, and no others."""
+"""`--change` of an import: instructions of a Dockerfile that alter an image's configuration, and no others.
+
+Pure: texts in, the `config` object of an image configuration out.
+"""
 
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Callable, Iterable
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from hakobune.engine.images import words
+from hakobune.engine.images.health import healthcheck
 from hakobune.errors import InvalidArgument
 
 Config = dict[str, Any]
 
+_SHELL = ["/bin/sh", "-c"]
+_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
+_SIGNAL = re.compile(r"(?:SIG)?[A-Z][A-Z0-9]*(?:[+-]\d+)?", re.IGNORECASE)
+
 
 def apply(changes: Iterable[str]) -> Config:
-    """The `config` that the instructions describe. Raises InvalidArgument naming the instruction."""
+    """The `config` that the instructions describe, in their order. Raises InvalidArgument naming the instruction."""
     config: Config = {}
-    for line in changes:
-        word, _, rest = line.strip().partition(" ")
-        change = _CHANGES.get(word.upper())
+    for line in _lines("\n".join(changes)):
+        word, _, rest = line.partition(" ")
+        name, rest = word.upper(), rest.strip()
+        change = _CHANGES.get(name)
         if change is None:
-            raise InvalidArgument(f"{word.upper() or line!r} is not a valid change command")
-        if not rest.strip():
-            raise InvalidArgument(f"{word.upper()} requires at least one argument")
-        change(config, rest.strip())
+            raise InvalidArgument(f"{name} is not a valid change command")
+        if not rest:
+            raise InvalidArgument(f"{name} requires at least one argument")
+        change(config, rest)
+    config.pop("_cmd", None)
     return config
 
 
-def _words(text: str) -> list[str]:
-    """JSON form, or the shell form through /bin/sh."""
-    if text.startswith("["):
-        try:
-            words = json.loads(text)
-        except ValueError:
-            words = None
-        if isinstance(words, list) and all(isinstance(word, str) for word in words):
-            return words
-    return ["/bin/sh", "-c", text]
+def _lines(text: str) -> Iterator[str]:
+    """Instructions, comments and empty lines left out, continued lines joined."""
+    whole = ""
+    for line in text.splitlines():
+        if line.lstrip().startswith("#"):
+            continue
+        stripped = line.rstrip()
+        whole += stripped.removesuffix("\\").replace("\t", " ") if not whole else stripped.removesuffix("\\")
+        if stripped.endswith("\\"):
+            continue
+        if whole.strip():
+            yield whole.strip()
+        whole = ""
+    if whole.strip():
+        yield whole.strip()
 
 
-def _pairs(text: str, what: str) -> Iterable[tuple[str, str]]:
+def _json(text: str) -> list[str] | None:
+    """The list of strings that a text in JSON form is; None for any other text."""
+    if not text.startswith("["):
+        return None
     try:
-        words = shlex.split(text)
-    except ValueError as err:
-        raise InvalidArgument(f"{what}: {err}: {text!r}") from err
-    if words and "=" not in words[0] and len(words) > 1:
-        return [(words[0], text.partition(" ")[2].strip())]
-    pairs = [word.partition("=") for word in words]
-    if any(not found for _name, found, _value in pairs):
-        raise InvalidArgument(f"{what} must have the form name=value: {text!r}")
-    return [(name, value) for name, _found, value in pairs]
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, list) and all(isinstance(word, str) for word in found) else None
+
+
+def _command(text: str) -> list[str]:
+    found = _json(text)
+    return [*_SHELL, text] if found is None else found
+
+
+def _expand(config: Config, text: str) -> str:
+    """With the variables of the configuration's Env put in."""
+    return words.expand(text, dict(one.partition("=")[::2] for one in config.get("Env", ())))
+
+
+def _cmd(config: Config, text: str) -> None:
+    config["Cmd"] = _command(text)
+    config["_cmd"] = True
+
+
+def _entrypoint(config: Config, text: str) -> None:
+    config["Entrypoint"] = _command(text)
+    if not config.get("_cmd"):
+        config["Cmd"] = None
 
 
 def _env(config: Config, text: str) -> None:
-    config.setdefault("Env", []).extend(f"{name}={value}" for name, value in _pairs(text, "ENV"))
+    known = {one.partition("=")[0]: one for one in config.get("Env", ())}
+    for name, value in words.pairs("ENV", _expand(config, text)):
+        known[name] = f"{name}={value}"
+    config["Env"] = list(known.values())
 
 
 def _label(config: Config, text: str) -> None:
-    config.setdefault("Labels", {}).update(_pairs(text, "LABEL"))
+    config.setdefault("Labels", {}).update(words.pairs("LABEL", _expand(config, text)))
 
 
 def _expose(config: Config, text: str) -> None:
-    for word in text.split():
-        port, _, protocol = word.partition("/")
-        if not port.isdigit():
-            raise InvalidArgument(f"EXPOSE: invalid port: {word!r}")
-        config.setdefault("ExposedPorts", {})[f"{port}/{protocol or 'tcp'}"] = {}
+    for word in _expand(config, text).split():
+        match = _PORT.fullmatch(word)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if match is None or not 0 < first <= last <= 65535:
+            raise InvalidArgument(f"EXPOSE: invalid port: {word}")
+        protocol = (match[3] or "tcp").lower()
+        config.setdefault("ExposedPorts", {}).update(
+            {f"{port}/{protocol}": {} for port in range(first, last + 1)}
+        )
 
 
 def _volume(config: Config, text: str) -> None:
-    names = json.loads(text) if text.startswith("[") else text.split()
-    config.setdefault("Volumes", {}).update({name: {} for name in names})
+    places = _json(text)
+    for place in _expand(config, text).split() if places is None else places:
+        if not place.strip():
+            raise InvalidArgument("VOLUME specified can not be an empty string")
+        config.setdefault("Volumes", {})[place] = {}
 
 
-def _setter(key: str) -> Callable[[Config, str], None]:
-    def change(config: Config, text: str) -> None:
-        config[key] = text
+def _user(config: Config, text: str) -> None:
+    config["User"] = _one("USER", _expand(config, text))
 
-    return change
+
+def _workdir(config: Config, text: str) -> None:
+    directory = posixpath.join("/", config.get("WorkingDir", ""), words.unquote(_expand(config, text)))
+    config["WorkingDir"] = posixpath.normpath(directory).replace("//", "/")
+
+
+def _stopsignal(config: Config, text: str) -> None:
+    name = _one("STOPSIGNAL", _expand(config, text))
+    if not _SIGNAL.fullmatch(name) and not (name.isdigit() and 0 < int(name) <= 64):
+        raise InvalidArgument(f"invalid signal: {name}")
+    config["StopSignal"] = name
+
+
+def _one(name: str, text: str) -> str:
+    found = text.split()
+    if len(found) != 1:
+        raise InvalidArgument(f"{name} requires exactly one argument")
+    return found[0]
+
+
+def _onbuild(config: Config, text: str) -> None:
+    trigger = text.split()[0].upper()
+    if trigger == "ONBUILD":
+        raise InvalidArgument("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
+    if trigger in ("FROM", "MAINTAINER"):
+        raise InvalidArgument(f"{trigger} isn't allowed as an ONBUILD trigger")
+    config.setdefault("OnBuild", []).append(text)
+
+
+def _health(config: Config, text: str) -> None:
+    config["Healthcheck"] = healthcheck(text, _json)
 
 
 _CHANGES: dict[str, Callable[[Config, str], None]] = {
-    "CMD": lambda config, text: config.update(Cmd=_words(text)),
-    "ENTRYPOINT": lambda config, text: config.update(Entrypoint=_words(text)),
+    "CMD": _cmd,
+    "ENTRYPOINT": _entrypoint,
     "ENV": _env,
-    "LABEL": _label,
     "EXPOSE": _expose,
+    "HEALTHCHECK": _health,
+    "LABEL": _label,
+    "ONBUILD": _onbuild,
+    "STOPSIGNAL": _stopsignal,
+    "USER": _user,
     "VOLUME": _volume,
-    "USER": _setter("User"),
-    "WORKDIR": _setter("WorkingDir"),
-    "STOPSIGNAL": _setter("StopSignal"),
-    "ONBUILD": lambda config, text: config.setdefault("OnBuild", []).append(text),
+    "WORKDIR": _workdir,
 }

@@ -1,102 +1,96 @@
-"""Documents: an image's configuration as it is stored, and the answers of list, inspect and history."""
+"""Answers of the API: a line of the list, everything about one image, its history."""
 
 from __future__ import annotations
 
-import os
-from datetime import datetime
 from typing import Any
 
-from hakobune.engine.images.model import DANGLING, Image
+from hakobune.engine.images.model import Image, created_of
+from hakobune.engine.schema.times import NEVER, rfc3339
 from hakobune.spec import reference
 
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
-
-
-def architecture() -> str:
-    """This machine's, in the words of image-spec."""
-    machine = os.uname().machine
-    return _ARCHITECTURES.get(machine, machine)
-
-
-def new_config(inner: dict[str, Any], *, created: str, comment: str) -> dict[str, Any]:
-    """An image configuration without its rootfs (image-spec, config.md)."""
-    return {
-        "created": created,
-        "architecture": architecture(),
-        "os": "linux",
-        "config": inner,
-        "history": [{"created": created, "comment": comment}],
-    }
-
-
-def seconds(image: Image) -> int:
-    """When it was made, since the epoch; 0 when its configuration does not say."""
-    try:
-        return int(datetime.fromisoformat(image.created[:19] + "+00:00").timestamp())
-    except ValueError:
-        return 0
+_SECOND = 1_000_000_000
 
 
 def digests(image: Image) -> list[str]:
-    """`nginx@sha256:…` for each of its repositories."""
-    names = {reference.parse(record).familiar for record in image.records if not record.startswith(DANGLING)}
-    return [f"{name}@{image.manifest}" for name in sorted(names)]
+    """`alpine@sha256:…`, of the manifest, for each repository that the image has a name in."""
+    repositories = sorted({reference.parse(name).familiar_name for name in image.names})
+    return [f"{repository}@{image.content.target.digest}" for repository in repositories]
 
 
-def summary(image: Image, containers: int) -> dict[str, Any]:
+def summary(image: Image, containers: int = -1) -> dict[str, Any]:
     """One line of the list."""
     return {
         "Containers": containers,
-        "Created": seconds(image),
+        "Created": image.created // _SECOND,
         "Id": image.id,
-        "Labels": image.labels or None,
+        "Labels": image.content.labels or None,
         "ParentId": "",
         "RepoDigests": digests(image),
-        "RepoTags": image.tags,
+        "RepoTags": list(image.names),
         "SharedSize": -1,
         "Size": image.size,
     }
 
 
-def inspect(image: Image) -> dict[str, Any]:
-    """GET /images/{name}/json."""
-    config = dict(image.config.get("config") or {})
-    return {
+def inspect(image: Image, version: tuple[int, int]) -> dict[str, Any]:
+    """Everything about an image, in the shape that an API version wants."""
+    config = image.config
+    history = config.get("history") or [{}]
+    found = {
         "Id": image.id,
-        "RepoTags": image.tags,
+        "RepoTags": list(image.names),
         "RepoDigests": digests(image),
         "Parent": "",
-        "Comment": (image.config.get("history") or [{}])[-1].get("comment", ""),
-        "Created": image.created,
+        "Comment": history[-1].get("comment", ""),
+        "Created": rfc3339(image.created),
         "DockerVersion": "",
-        "Author": image.config.get("author", ""),
-        "Config": config,
-        "Architecture": image.config.get("architecture", ""),
-        "Os": image.config.get("os", ""),
+        "Author": config.get("author", ""),
+        "Config": _settings(config.get("config") or {}),
+        "Architecture": config.get("architecture", ""),
+        "Os": config.get("os", ""),
         "Size": image.size,
         "GraphDriver": {"Data": None, "Name": "overlayfs"},
-        "RootFS": {"Type": "layers", "Layers": image.config["rootfs"]["diff_ids"]},
-        "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
+        "RootFS": {"Type": "layers", "Layers": list(config["rootfs"]["diff_ids"])},
+        "Metadata": {"LastTagTime": rfc3339(image.updated) if image.names else NEVER},
         "Descriptor": {
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "digest": image.manifest,
-            "size": 0,
+            "mediaType": image.content.target.media_type,
+            "digest": image.content.target.digest,
+            "size": image.content.target.size,
         },
     }
+    if config.get("variant"):
+        found["Variant"] = config["variant"]
+    if version < (1, 44):
+        found["VirtualSize"] = image.size
+    return found
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration for containers; what clients look for is there even when it is empty."""
+    empty = {"User": "", "Env": None, "Cmd": None, "Volumes": None, "WorkingDir": "", "Entrypoint": None,
+             "OnBuild": None, "Labels": None}  # fmt: skip
+    return {**empty, **{name: value for name, value in config.items() if value not in ({}, [])}}
 
 
 def history(image: Image) -> list[dict[str, Any]]:
-    """GET /images/{name}/history, newest first."""
+    """The steps by which it was made, newest first."""
+    sizes = list(image.content.sizes)
+    entries = list(image.config.get("history") or [{} for _ in sizes])
     lines = []
-    for number, entry in enumerate(reversed(image.config.get("history") or [{}])):
-        lines.append(
-            {
-                "Comment": entry.get("comment", ""),
-                "Created": seconds(image),
-                "CreatedBy": entry.get("created_by", ""),
-                "Id": image.id if number == 0 else "<missing>",
-                "Size": image.size if number == 0 else 0,
-                "Tags": image.tags or None if number == 0 else None,
-            }
-        )
+    for entry in entries:
+        size = 0 if entry.get("empty_layer") or not sizes else sizes.pop(0)
+        lines.append(_step(entry, size))
+    lines.reverse()
+    lines[0] |= {"Id": image.id, "Tags": list(image.names) or None}
     return lines
+
+
+def _step(entry: dict[str, Any], size: int) -> dict[str, Any]:
+    return {
+        "Comment": entry.get("comment", ""),
+        "Created": created_of(entry) // _SECOND,
+        "CreatedBy": entry.get("created_by", ""),
+        "Id": "<missing>",
+        "Size": size,
+        "Tags": None,
+    }

@@ -1,97 +1,75 @@
-"""From a root file system's archive to an image of one layer, under a lease, so that a failure leaves nothing.
-
-archive → content → snapshot (the manager unpacks) → configuration and manifest → a name (by the caller); only
-then the lease goes. Imports: containerd.client.
-"""
+"""POST /images/create?fromSrc=-: an image of one layer out of the archive that the client sends."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import secrets
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from hakobune.containerd.client import Client
-from hakobune.engine.images.model import CONFIG, GC_CONFIG, GC_LAYER, GC_SNAPSHOT, LAYER, MANIFEST
-from hakobune.errors import AlreadyExists, HakoError
-from hakobune.spec.descriptor import Descriptor
+from hakobune.engine.images import changes, layer
+from hakobune.engine.images.images import Images
+from hakobune.engine.images.model import Image, host_platform
+from hakobune.engine.schema.times import rfc3339
+from hakobune.errors import InvalidArgument
+from hakobune.spec import reference
+from hakobune.spec.reference import Reference
 
-Source = AsyncIterator[bytes]
-
-_MAGIC = ((b"\x1f\x8b", "+gzip"), (b"\x28\xb5\x2f\xfd", "+zstd"))
-_leases: dict[str, str] = {}  # manifest digest -> the lease that holds it until it has a name
-
-
-async def layer(client: Client, source: Source, config: dict[str, Any]) -> Descriptor:
-    """The manifest of a new image; `settle` when it has a name. `config` lacks only its rootfs."""
-    lease = await client.leases.create(f"hako-import-{secrets.token_hex(8)}")
-    try:
-        with client.lease(lease):
-            target = await _make(client, source, config)
-    except BaseException:
-        with contextlib.suppress(HakoError):
-            await client.leases.delete(lease, sync=True)
-        raise
-    _leases[target.digest] = lease
-    return target
+_ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386"}
 
 
-async def settle(client: Client, target: Descriptor) -> None:
-    """The image has a name: the lease may go."""
-    lease = _leases.pop(target.digest, "")
-    if lease:
-        await client.leases.delete(lease)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to become of the archive, checked before a byte of it is read; `name` may be None."""
+
+    name: Reference | None
+    config: dict[str, Any]
 
 
-async def _make(client: Client, source: Source, config: dict[str, Any]) -> Descriptor:
-    blob, media = await _ingest(client, source)
-    key = f"extract-{secrets.token_hex(8)}"
-    mounts = await client.snapshots.prepare(key, "")
-    try:
-        applied = await client.diff.apply(blob, mounts)
-        diff_id = applied.digest
-        with contextlib.suppress(AlreadyExists):
-            await client.snapshots.commit(diff_id, key)
-            key = ""
-    finally:
-        if key:
-            with contextlib.suppress(HakoError):
-                await client.snapshots.remove(key)
-    config["rootfs"] = {"type": "layers", "diff_ids": [diff_id]}
-    inner = await _put(client, CONFIG, config, {GC_SNAPSHOT: diff_id})
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": _plain(inner),
-        "layers": [{"mediaType": media, "digest": blob.digest, "size": blob.size}],
+def wanted(repository: str, tag: str, message: str, instructions: Sequence[str], platform: str) -> Wanted:
+    """Read the request's parameters. Raises InvalidArgument."""
+    name = None
+    if repository:
+        name = reference.parse(repository)
+        if name.digest or ":" in tag:
+            raise InvalidArgument("cannot import digest reference")
+        name = name.tagged(tag) if tag else name.whole()
+    architecture, variant = _platform(platform)
+    now = rfc3339(time.time_ns())
+    config = {
+        "architecture": architecture,
+        **({"variant": variant} if variant else {}),
+        "os": "linux",
+        "created": now,
+        "config": changes.apply(instructions),
+        "history": [{"created": now, "comment": message or "Imported from -"}],
     }
-    return await _put(client, MANIFEST, manifest, {GC_CONFIG: inner.digest, f"{GC_LAYER}0": blob.digest})
+    return Wanted(name, config)
 
 
-async def _ingest(client: Client, source: Source) -> tuple[Descriptor, str]:
-    """The archive as content, and its media type by its first bytes."""
-    start = b""
-
-    async def watched() -> AsyncIterator[bytes]:
-        nonlocal start
-        async for part in source:
-            if len(start) < 8:
-                start += part[:8]
-            yield part
-
-    digest, size = await client.content.write(f"import-{secrets.token_hex(8)}", watched())
-    suffix = next((suffix for magic, suffix in _MAGIC if start.startswith(magic)), "")
-    return Descriptor(LAYER + suffix, digest, size), LAYER + suffix
+def _platform(text: str) -> tuple[str, str]:
+    """(architecture, variant); this host's for nothing."""
+    if not text:
+        return host_platform()
+    system, _, rest = text.lower().partition("/")
+    architecture, _, variant = rest.partition("/")
+    if system != "linux":
+        raise InvalidArgument(f"operating system is not supported: {system}")
+    return (_ALIASES.get(architecture, architecture), variant) if architecture else host_platform()
 
 
-async def _put(client: Client, media: str, document: dict[str, Any], labels: dict[str, str]) -> Descriptor:
-    content = json.dumps(document, separators=(",", ":")).encode()
-    digest = "sha256:" + hashlib.sha256(content).hexdigest()
-    found, size = await client.content.write(digest, content, digest=digest, size=len(content), labels=labels)
-    return Descriptor(media, found, size)
+async def load(images: Images, asked: Wanted, archive: AsyncIterator[bytes]) -> Image:
+    """Store, unpack and name it.
 
-
-def _plain(target: Descriptor) -> dict[str, Any]:
-    return {"mediaType": target.media_type, "digest": target.digest, "size": target.size}
+    Raises InvalidArgument when it is no archive, ResourceExhausted; then, and when cancelled, nothing is left.
+    """
+    async with layer.lease(images.client):
+        base = await layer.add(images.client, archive)
+        async with images.catalogue.lock:
+            full = str(asked.name) if asked.name else ""
+            content = await layer.publish(images.client, images.catalogue, base, asked.config, full)
+    image = Image(content, (asked.name.familiar,) if asked.name else ())
+    images.tell(image, "import")
+    if asked.name:
+        images.tell(image, "tag", asked.name.familiar)
+    return image

@@ -1,53 +1,135 @@
-"""An image as the engine shows it, and the words of its documents."""
+"""An image as the engine sees it, and the documents it is made of: data only."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hakobune.spec import reference
+from hakobune.logs.json_file import parse_time
+from hakobune.spec.descriptor import Descriptor
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
-GC_CONFIG = "containerd.io/gc.ref.content.config"
-GC_LAYER = "containerd.io/gc.ref.content.l."
-GC_SNAPSHOT = "containerd.io/gc.ref.snapshot.overlayfs"
-DANGLING = "moby-dangling@"  # a record that no name of a repository leads to, as Moby spells it
+
+_ARCHITECTURES = {
+    "x86_64": ("amd64", ""), "aarch64": ("arm64", "v8"), "armv7l": ("arm", "v7"), "armv6l": ("arm", "v6"),
+    "i686": ("386", ""), "i386": ("386", ""), "ppc64le": ("ppc64le", ""), "riscv64": ("riscv64", ""),
+    "s390x": ("s390x", ""),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an image is, whatever its names: `target` is its manifest, `id` the digest of its configuration.
+
+    `chain` is the snapshot of its topmost layer, `sizes` the bytes of each layer, `created` in nanoseconds.
+    """
+
+    id: str
+    target: Descriptor
+    config: Mapping[str, Any]
+    chain: str
+    sizes: tuple[int, ...]
+    created: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of all layers."""
+        return sum(self.sizes)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Those of its configuration."""
+        return dict((self.config.get("config") or {}).get("Labels") or {})
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image with all its names. `id` is its config's digest, `chain` the snapshot of its top layer."""
+    """Content with its names, familiar ones as `alpine:latest`; `updated` is when the last name was given."""
 
-    id: str
-    manifest: str  # digest
-    records: tuple[str, ...]  # names of the manager's records, full
-    chain: str
-    config: Mapping[str, Any]
-    size: int  # bytes, unpacked
+    content: Content
+    names: tuple[str, ...] = ()
+    updated: int = 0
 
     @property
-    def tags(self) -> list[str]:
-        """`nginx:latest` …"""
-        return [reference.parse(record).short for record in self.records if not record.startswith(DANGLING)]
+    def id(self) -> str:
+        """sha256:…, of the configuration."""
+        return self.content.id
 
     @property
-    def labels(self) -> dict[str, str]:
-        """Of its configuration."""
-        return dict((self.config.get("config") or {}).get("Labels") or {})
+    def chain(self) -> str:
+        """The snapshot that containers are made on."""
+        return self.content.chain
 
     @property
-    def created(self) -> str:
-        """RFC 3339."""
-        return str(self.config.get("created") or "")
+    def config(self) -> Mapping[str, Any]:
+        """The OCI image configuration: `config`, `rootfs`, `history`, …"""
+        return self.content.config
+
+    @property
+    def size(self) -> int:
+        """Bytes of all layers."""
+        return self.content.size
+
+    @property
+    def created(self) -> int:
+        """Nanoseconds since the epoch."""
+        return self.content.created
+
+    @property
+    def short_id(self) -> str:
+        """Twelve digits."""
+        return short(self.id)
 
 
-def chain_of(diff_ids: list[str]) -> str:
-    """The name of the snapshot that holds these layers (image-spec, config.md: ChainID)."""
-    chain = diff_ids[0] if diff_ids else ""
-    for diff_id in diff_ids[1:]:
-        chain = "sha256:" + hashlib.sha256(f"{chain} {diff_id}".encode()).hexdigest()
-    return chain
+def short(identity: str) -> str:
+    """The first twelve digits of a digest or id."""
+    return identity.removeprefix("sha256:")[:12]
+
+
+def digest_of(data: bytes) -> str:
+    """sha256:…"""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def document(content: Any) -> bytes:
+    """JSON as it is stored: the same bytes for the same content."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "surrogateescape"
+    )
+
+
+def chains(diffs: Sequence[str]) -> list[str]:
+    """The name of each layer's snapshot, from the bottom up."""
+    found: list[str] = []
+    for diff in diffs:
+        found.append(digest_of(f"{found[-1]} {diff}".encode()) if found else diff)
+    return found
+
+
+def created_of(config: Mapping[str, Any]) -> int:
+    """Nanoseconds since the epoch; 0 when it does not say."""
+    return parse_time(str(config.get("created") or "")) or 0
+
+
+def host_platform() -> tuple[str, str]:
+    """(architecture, variant) of this machine, in the words of images."""
+    machine = os.uname().machine
+    return _ARCHITECTURES.get(machine, (machine, ""))
+
+
+def manifest(config: Descriptor, layers: Sequence[Descriptor]) -> bytes:
+    """An OCI image manifest."""
+    return document({
+        "schemaVersion": 2, "mediaType": MANIFEST, "config": _plain(config),
+        "layers": [_plain(layer) for layer in layers],
+    })  # fmt: skip
+
+
+def _plain(descriptor: Descriptor) -> dict[str, Any]:
+    return {"mediaType": descriptor.media_type, "digest": descriptor.digest, "size": descriptor.size}

@@ -1,0 +1,139 @@
+"""Which names there are and what they stand for, read from containerd and remembered.
+
+A record of a name is believed for `FRESH_SECONDS`, since somebody else may change it below us; what we write
+counts at once. Content never changes, so it is read once. Names that end in `@<digest>` under `<none>` keep
+images that have no name. Imports: containerd.client, spec.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hakobune.containerd.client import Client
+from hakobune.containerd.client.images import Image as Record
+from hakobune.engine.images.model import Content, Image, chains, created_of
+from hakobune.errors import AlreadyExists, DataLoss, HakoError, NotFound
+from hakobune.spec import reference
+from hakobune.spec.descriptor import Descriptor
+
+NAMELESS = "<none>@"
+FRESH_SECONDS = 1.0
+
+
+class Catalogue:
+    """Belongs to the loop's thread. Writers of names hold `lock`, so that they see each other's work."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._contents: dict[str, Content] = {}  # manifest digest -> content
+        self._records: dict[str, tuple[Record, float]] = {}  # full name -> record, when it was read
+        self.lock = asyncio.Lock()
+
+    async def record(self, full: str) -> Record:
+        """The record of a full name. Raises NotFound."""
+        known = self._records.get(full)
+        now = time.monotonic()
+        if known is not None and now - known[1] < FRESH_SECONDS:
+            return known[0]
+        self._records.pop(full, None)
+        record = await self._client.images.get(full)
+        self._records[full] = record, now
+        return record
+
+    async def records(self) -> list[Record]:
+        """All names."""
+        found = await self._client.images.list()
+        now = time.monotonic()
+        self._records = {record.name: (record, now) for record in found}
+        known = {record.target.digest for record in found}
+        for digest in [digest for digest in self._contents if digest not in known]:
+            del self._contents[digest]
+        return found
+
+    async def content(self, target: Descriptor) -> Content:
+        """What a record stands for. Raises DataLoss when parts are missing, HakoError."""
+        known = self._contents.get(target.digest)
+        if known is None:
+            try:
+                known = await self._load(target)
+            except (NotFound, ValueError, KeyError, TypeError) as err:
+                raise DataLoss(f"image {target.digest} is not whole: {err}") from err
+            self._contents[target.digest] = known
+        return known
+
+    async def _load(self, target: Descriptor) -> Content:
+        manifest = json.loads(await self._client.content.read_all(target.digest))
+        identity = str(manifest["config"]["digest"])
+        config: dict[str, Any] = json.loads(await self._client.content.read_all(identity))
+        names = chains(config["rootfs"]["diff_ids"])
+        sizes = [(await self._client.snapshots.usage(name)).size for name in names]
+        return Content(identity, target, config, names[-1] if names else "", tuple(sizes), created_of(config))
+
+    async def images(self) -> list[Image]:
+        """All images, each with its names; those that are not whole, or not ours, are left out."""
+        grouped: dict[str, list[Record]] = {}
+        for record in await self.records():
+            grouped.setdefault(record.target.digest, []).append(record)
+        found: dict[str, Image] = {}
+        for records in grouped.values():
+            try:
+                content = await self.content(records[0].target)
+            except HakoError:
+                continue
+            image = _named(content, records)
+            if other := found.get(image.id):  # two manifests of one configuration
+                names = tuple(sorted({*other.names, *image.names}))
+                image = replace(image, names=names, updated=max(image.updated, other.updated))
+            found[image.id] = image
+        return list(found.values())
+
+    async def put(self, full: str, target: Descriptor) -> None:
+        """Let a name stand for this; what loses its last name by it is kept without one. Needs `lock`."""
+        records = await self._client.images.list()
+        old = next((record for record in records if record.name == full), None)
+        if old is not None and old.target.digest != target.digest:
+            await self.keep(old.target, [record for record in records if record is not old])
+        await self._write(Record(full, target))
+        nameless = NAMELESS + target.digest
+        if full != nameless and any(record.name == nameless for record in records):
+            await self.drop(nameless)
+
+    async def keep(self, target: Descriptor, others: Sequence[Record]) -> None:
+        """See to it that content has a record other than the one that goes. Needs `lock`."""
+        if not any(record.target.digest == target.digest for record in others):
+            await self._write(Record(NAMELESS + target.digest, target))
+
+    async def _write(self, record: Record) -> None:
+        try:
+            written = await self._client.images.create(record)
+        except AlreadyExists:
+            written = await self._client.images.update(record)
+        self._records[record.name] = written, time.monotonic()
+
+    async def drop(self, full: str, *, sync: bool = False) -> None:
+        """Forget a name, with `sync` also what only it kept; silent when it is not there. Needs `lock`."""
+        self._records.pop(full, None)
+        try:
+            await self._client.images.delete(full, sync=sync)
+        except NotFound:
+            return
+
+
+def _named(content: Content, records: Sequence[Record]) -> Image:
+    names = sorted(reference.parse(record.name).familiar for record in records if _is_name(record.name))
+    return Image(content, tuple(names), max(record.updated_at for record in records))
+
+
+def _is_name(full: str) -> bool:
+    if full.startswith(NAMELESS):
+        return False
+    try:
+        reference.parse(full)
+    except HakoError:
+        return False
+    return True

@@ -1,0 +1,148 @@
+"""From a stream of bytes to an image: content, snapshot, configuration and manifest, held by a lease meanwhile.
+
+Whatever goes wrong, and when the client goes away, the lease goes with all that it held. After a crash it
+ends by itself. Imports: containerd.client, layers (telling compressions apart), spec.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hakobune.containerd.client import Client
+from hakobune.engine.images.catalogue import Catalogue
+from hakobune.engine.images.model import CONFIG, LAYER, MANIFEST, Content, document, manifest
+from hakobune.engine.schema.times import rfc3339
+from hakobune.errors import AlreadyExists, HakoError
+from hakobune.layers import decompress
+from hakobune.spec.descriptor import Descriptor
+
+_LEASE_SECONDS = 24 * 3600
+_PEEK = 8
+SNAPSHOT_LABEL = "containerd.io/gc.ref.snapshot.overlayfs"
+_UNCOMPRESSED = "containerd.io/uncompressed"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A stored and unpacked layer; `diff` is the digest of the uncompressed tar and names its snapshot."""
+
+    blob: Descriptor
+    diff: str
+
+
+Progress = Callable[[Layer], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def lease(client: Client) -> AsyncIterator[str]:
+    """What is made inside is collected afterwards, but for what has got a name."""
+    identity = f"hakod-{secrets.token_hex(8)}"
+    expire = rfc3339(time.time_ns() + _LEASE_SECONDS * 1_000_000_000)
+    await client.leases.create(identity, {"containerd.io/gc.expire": expire})
+    try:
+        with client.lease(identity):
+            yield identity
+    finally:
+        await asyncio.shield(_end(client, identity))
+
+
+async def _end(client: Client, identity: str) -> None:
+    with contextlib.suppress(HakoError):
+        await client.leases.delete(identity, sync=True)
+
+
+async def add(client: Client, parts: AsyncIterator[bytes]) -> Layer:
+    """Store and unpack a base layer; needs a lease around it.
+
+    Raises InvalidArgument when it is no tar archive, ResourceExhausted when the disk is full.
+    """
+    ref = f"hakod-layer-{secrets.token_hex(8)}"
+    kind, parts = await _kind(parts)
+    try:
+        digest, size = await client.content.write(ref, parts)
+    except BaseException:
+        await asyncio.shield(_abort(client, ref))
+        raise
+    blob = Descriptor(kind, digest, size)
+    diff = await _unpack(client, blob)
+    info = await client.content.info(digest)
+    await client.content.update(digest, {**info.labels, _UNCOMPRESSED: diff})
+    return Layer(blob, diff)
+
+
+async def _abort(client: Client, ref: str) -> None:
+    with contextlib.suppress(HakoError):
+        await client.content.abort(ref)
+
+
+async def _kind(parts: AsyncIterator[bytes]) -> tuple[str, AsyncIterator[bytes]]:
+    """(media type by the first bytes, the same stream)."""
+    start = b""
+    async for part in parts:
+        start += part
+        if len(start) >= _PEEK:
+            break
+
+    async def again() -> AsyncIterator[bytes]:
+        if start:
+            yield start
+        async for part in parts:
+            yield part
+
+    compression = decompress.detect(start)
+    return LAYER if compression == "none" else f"{LAYER}+{compression}", again()
+
+
+async def _unpack(client: Client, blob: Descriptor) -> str:
+    """The digest of the uncompressed tar, under which there is a snapshot now."""
+    key = f"extract-{secrets.token_hex(8)}"
+    try:
+        mounts = await client.snapshots.prepare(key, "")
+        diff = (await client.diff.apply(blob, mounts)).digest
+        await client.snapshots.commit(diff, key)
+    except AlreadyExists:
+        await asyncio.shield(_remove(client, key))  # somebody's layer was the same
+        return diff
+    except BaseException:
+        await asyncio.shield(_remove(client, key))
+        raise
+    return diff
+
+
+async def _remove(client: Client, key: str) -> None:
+    with contextlib.suppress(HakoError):
+        await client.snapshots.remove(key)
+
+
+async def publish(
+    client: Client, catalogue: Catalogue, layer: Layer, config: dict[str, Any], full: str
+) -> Content:
+    """Write configuration and manifest of an image of one layer and give it a name ("" for none).
+
+    Needs the lease and the catalogue's lock. `config` is completed with the layer.
+    """
+    await client.content.info(layer.blob.digest)  # still there, though it may have been another image's
+    await client.snapshots.stat(layer.diff)
+    text = document({**config, "rootfs": {"type": "layers", "diff_ids": [layer.diff]}})
+    about = await _store(client, CONFIG, text, {SNAPSHOT_LABEL: layer.diff})
+    text = manifest(about, [layer.blob])
+    labels = {
+        "containerd.io/gc.ref.content.config": about.digest,
+        "containerd.io/gc.ref.content.l.0": layer.blob.digest,
+    }
+    target = await _store(client, MANIFEST, text, labels)
+    content = await catalogue.content(target)
+    await catalogue.put(full or f"<none>@{target.digest}", target)
+    return content
+
+
+async def _store(client: Client, kind: str, text: bytes, labels: dict[str, str]) -> Descriptor:
+    ref = f"hakod-blob-{secrets.token_hex(8)}"
+    digest, size = await client.content.write(ref, text, size=len(text), labels=labels)
+    return Descriptor(kind, digest, size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -59,8 +60,9 @@ class Client:
         self.call("POST", f"/containers/{identity}/start")
 
     def wait(self, identity: str) -> int:
-        """Its exit code."""
-        return int(self.call("POST", f"/containers/{identity}/wait")["StatusCode"])
+        """Its exit code. On a connection of its own, as the docker command does it: some engines end it after."""
+        with contextlib.closing(Client(self.path)) as apart:
+            return int(apart.call("POST", f"/containers/{identity}/wait")["StatusCode"])
 
     def remove(self, identity: str) -> None:
         """Take it away, running or not."""

@@ -128,10 +128,11 @@ def measure(
 
 def _keep(directory: Path, versions: dict[str, str], found: dict[str, dict[str, Figures]], text: str) -> None:
     directory.mkdir(parents=True, exist_ok=True)
+    today, kernel, cpus = time.strftime("%Y-%m-%d"), platform.release().split("-")[0], os.cpu_count()
     record = {
-        "at": time.strftime("%Y-%m-%d"),
-        "kernel": platform.release(),
-        "cpus": os.cpu_count(),
+        "at": today,
+        "kernel": kernel,
+        "cpus": cpus,
         "python": platform.python_version(),
         "versions": versions,
         "figures": found,
@@ -144,9 +145,7 @@ def _keep(directory: Path, versions: dict[str, str], found: dict[str, dict[str, 
         if row.figure in report.PICTURED
     ]
     names = {name: f"{name} {version}" for name, version in versions.items()}
-    subtitle = (
-        f"medians of one run, {record['at']}, {record['cpus']} CPUs, Linux {record['kernel'].split('-')[0]}"
-    )
+    subtitle = f"medians of one run, {today}, {cpus} CPUs, Linux {kernel}"
     (directory / "latest.svg").write_text(picture.svg("Hakobune beside its peers", subtitle, names, bars))
     print(f"written: latest.json, latest.txt, latest.svg in {directory}")
 

@@ -293,8 +293,8 @@ async def _failed(deps: Deps, container: Container, err: HakoError) -> None:
     """Take back everything; what stays is the record of what went wrong."""
     if container.side is not None:
         with contextlib.suppress(HakoError):
-            for client in await container.side.reclaim():
-                container.waiters.append(Waiter(Taken(client, b""), "removed", b""))
+            for returned in await container.side.reclaim():
+                container.waiters.append(Waiter(Taken(returned, b""), "removed", b""))
         container.side.close()
         container.side = None
     with contextlib.suppress(HakoError):

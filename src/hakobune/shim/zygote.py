@@ -143,6 +143,8 @@ class Zygote:
                 _bury(birth, status)
         if self._retiring and not self._shims:
             self._loop.stop()
+        elif not self._shims:
+            self._loop.later(IDLE_SECONDS, self._idle)
 
     def _retire(self) -> None:
         if not self._retiring:

@@ -21,6 +21,8 @@ IN = select.EPOLLIN
 OUT = select.EPOLLOUT
 GONE = select.EPOLLHUP | select.EPOLLERR
 
+MOST_EVENTS = 32  # a round; the default of 1023 would take 12 KiB of memory each time
+
 Watcher = Callable[[int], None]
 
 
@@ -111,7 +113,7 @@ class Loop:
         """Until `stop`."""
         while self._running:
             self._fresh.clear()
-            for fd, events in self._epoll.poll(self._pause()):
+            for fd, events in self._epoll.poll(self._pause(), MOST_EVENTS):
                 watcher = self._watchers.get(fd)
                 if watcher is not None and fd not in self._fresh:
                     self._call(fd, watcher, events)

@@ -24,7 +24,8 @@ def play(stage: Stage) -> None:
     pid = int(stage.hako("inspect", "-f", "{{.State.Pid}}", _NAME))
     if not stage.until(lambda: _both_speak(stage), 10.0):
         raise StoryFailed("the counter does not count")
-    seconds = _kill_and_return(stage, pid)
+    with stage.undisturbed():
+        seconds = _kill_and_return(stage, pid)
     now = stage.hako("inspect", "-f", "{{.State.Pid}} {{.State.Status}}", _NAME).strip()
     stage.claim(f"new daemons took over the same process {pid}", now == f"{pid} running", otherwise=now)
     stage.tell(f"From the start of the new hakod to its first answer: {seconds * 1000:.0f} ms.")

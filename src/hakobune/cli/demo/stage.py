@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from .engine import Engine
 
@@ -97,6 +99,20 @@ class Stage:
                 return False
             time.sleep(_TICK)
         return True
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Ctrl-C waits until the block is done: an engine that is half up cannot clean up after itself."""
+        asked: list[int] = []
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, lambda one, _frame: asked.append(one)) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+        if asked:
+            raise KeyboardInterrupt
 
     def close(self) -> None:
         """End the sessions that still run."""

@@ -55,7 +55,8 @@ def _begin(stage: Stage) -> None:
         "The life of one container. A private engine starts; its docker spelling is beside each command."
     )
     begun = time.monotonic()
-    stage.engine.start()
+    with stage.undisturbed():
+        stage.engine.start()
     stage.tell(
         f"hakod, its hako-containerd and zygote are up after {(time.monotonic() - begun) * 1000:.0f} ms."
     )

@@ -2,7 +2,8 @@
 
 Each request has an h11 object of its own, so whatever came after the request stays whole in its
 `trailing_data`: the next request, or the first bytes of a hijacked stream. From the moment a request is
-complete nothing more is read, so that late bytes wait in the kernel for whoever gets the socket.
+complete nothing more is read, so that late bytes wait in the kernel for whoever gets the socket; that the
+client has gone is learnt from `hangups`.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import cast
 from urllib.parse import unquote
 
 import h11
 
 from hakobune.engine.http.errors import error_response, status_of
+from hakobune.engine.http.hangups import Hangups
 from hakobune.engine.http.message import Query, Request, Response, Taken
 from hakobune.engine.http.router import MAX_VERSION, Route, Router, split_version, version_text
 from hakobune.errors import HakoError, InvalidArgument, NotFound, Unavailable, Unimplemented
 
 HEAD_LIMIT = 64 * 1024  # bytes of a request line and its headers
 GRACE_SECONDS = 1.0  # a client that has only half-closed still gets the answer to a quick question
+LINGER_SECONDS = 1.0  # a client that is still sending gets this long to see why nobody listens
 _REASONS = {
     200: "OK", 201: "Created", 204: "No Content", 304: "Not Modified", 400: "Bad Request", 401: "Unauthorized",
     403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict", 499: "Client Closed Request",
@@ -36,20 +39,27 @@ _BODILESS = frozenset({204, 304})
 class HttpConnection(asyncio.Protocol):
     """Serves one connection with `router`; `common` are header lines that every answer carries."""
 
-    def __init__(self, router: Router, common: bytes, closed: Callable[[HttpConnection], None]) -> None:
+    def __init__(
+        self, router: Router, common: bytes, hangups: Hangups, closed: Callable[[HttpConnection], None]
+    ) -> None:
         self._router = router
         self._common = common
+        self._hangups = hangups
         self._closed = closed
+        self._fd = -1
         self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
         self._transport: asyncio.Transport
         self._task: asyncio.Task[None] | None = None
-        self._route: Route | None = None
+        self._interruptible = True  # what runs now may be cancelled when the client goes
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._complete = False  # the request's body has been read to its end
         self._expects = False  # the client waits for 100 Continue
-        self._ended = False  # the client sends no more
+        self._ended = False  # the client sends no more, and we have read all
+        self._grace: asyncio.TimerHandle | None = None
+        self._lingering = False  # what comes now is thrown away
+        self._chunks = True  # the client understands them
         self._taken = False
         self._close_after = False
         self.lost = asyncio.Event()
@@ -59,9 +69,14 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client."""
         self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=0)  # `_room` means that nothing is left unsent
+        self._fd = transport.get_extra_info("socket").fileno()
+        self._hangups.watch(self._fd, self._hung_up)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a request."""
+        if self._lingering:
+            return
         self._parser.receive_data(data)
         if self._task is None:
             self._next_request()
@@ -72,16 +87,21 @@ class HttpConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more; True keeps our half open for the answer."""
         self._ended = True
+        if self._lingering:
+            return False
         self._parser.receive_data(b"")
         self._arrived.set()
         if self._task is None:
             self._next_request()
             return self._task is not None
-        asyncio.get_running_loop().call_later(GRACE_SECONDS, self._gone)
+        self._hung_up(False)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, or the connection was taken."""
+        self._hangups.forget(self._fd)
+        if self._grace is not None:
+            self._grace.cancel()
         self._closed(self)
         if not self._taken:
             self._ended = True
@@ -97,11 +117,18 @@ class HttpConnection(asyncio.Protocol):
         """It has caught up."""
         self._room.set()
 
+    def _hung_up(self, whole: bool) -> None:
+        """The client sends no more; when `whole`, it does not listen either."""
+        if whole:
+            self._gone()
+        elif self._grace is None:
+            self._grace = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._gone)
+
     def _gone(self) -> None:
-        if self._taken:
+        if self._taken or self.lost.is_set():
             return
         self.lost.set()
-        if self._task is not None and self._route is not None and not self._route.uninterrupted:
+        if self._task is not None and self._interruptible:
             self._task.cancel()
 
     def _hold(self) -> None:
@@ -119,6 +146,9 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(400, f"malformed request: {err}")
             return
         if isinstance(event, h11.Request):
+            if _length(event) > HEAD_LIMIT:
+                self._refuse(400, "malformed request: its headers are too long")
+                return
             self._hold()
             self._task = asyncio.get_running_loop().create_task(self._serve(event))
         elif self._ended or isinstance(event, h11.ConnectionClosed):
@@ -126,13 +156,14 @@ class HttpConnection(asyncio.Protocol):
 
     def _refuse(self, status: int, message: str) -> None:
         self._write_whole(error_response(status, message), head=False, close=True)
-        self._transport.close()
+        self._part()
 
     async def _serve(self, event: h11.Request) -> None:
         head = event.method == b"HEAD"
         try:
             answer = await self._answer(event)
-            if isinstance(answer, Taken):
+            self._interruptible = True
+            if isinstance(answer, Taken) or self._taken:
                 return
             await self._send(answer, head=head)
         except asyncio.CancelledError:
@@ -143,14 +174,15 @@ class HttpConnection(asyncio.Protocol):
             self._transport.abort()
             return
         self._task = None
-        if not self._taken:
-            self._finish()
+        self._finish()
 
     async def _answer(self, event: h11.Request) -> Response | Taken:
         try:
             request = self._request(event)
             route, request.params = self._find(request)
-            self._route = route
+            self._interruptible = not route.uninterrupted
+            if self.lost.is_set() and self._interruptible:
+                raise asyncio.CancelledError
             return await route.handler(request)
         except HakoError as err:
             return error_response(status_of(err), str(err))
@@ -173,8 +205,10 @@ class HttpConnection(asyncio.Protocol):
     def _request(self, event: h11.Request) -> Request:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
         self._expects = headers.get("expect", "").lower() == "100-continue"
-        self._close_after = headers.get("connection", "").lower() == "close" or event.http_version == b"1.0"
-        target, _, query = event.target.decode("latin-1").partition("?")
+        self._chunks = event.http_version != b"1.0"
+        words = {word.strip() for word in headers.get("connection", "").lower().split(",")}
+        self._close_after = self._close_after or "close" in words or not self._chunks
+        target, _, query = _origin_form(event.target.decode("latin-1")).partition("?")
         version, path = split_version(target)
         return Request(event.method.decode(), unquote(path), Query(query), headers, version, self)
 
@@ -194,6 +228,9 @@ class HttpConnection(asyncio.Protocol):
         self._drain_now()
         if not self._complete:
             raise InvalidArgument("the request's body is not complete")
+        if not self._room.is_set():
+            raise Unavailable("the client does not read")
+        self._hangups.forget(self._fd)
         early, _ended = self._parser.trailing_data
         theirs = self._transport.get_extra_info("socket")
         ours = socket.socket(fileno=os.dup(theirs.fileno()))
@@ -248,13 +285,12 @@ class HttpConnection(asyncio.Protocol):
     async def _send(self, answer: Response, *, head: bool) -> None:
         if answer.body is None or isinstance(answer.body, bytes):
             self._write_whole(answer, head=head, close=self._must_close())
-            return
-        if head:
-            self._write_whole(
-                Response(answer.status, b"", answer.headers), head=True, close=self._must_close()
-            )
-            return
-        await self._stream(answer, answer.body)
+        elif head:
+            blank = Response(answer.status, b"", answer.headers)
+            self._write_whole(blank, head=True, close=self._must_close())
+        else:
+            await self._stream(answer, answer.body)
+        await self._room.wait()
 
     def _must_close(self) -> bool:
         """A body that nobody read would be taken for the next request."""
@@ -279,36 +315,52 @@ class HttpConnection(asyncio.Protocol):
 
     async def _stream(self, answer: Response, parts: AsyncIterator[bytes]) -> None:
         """In chunks, at the client's pace; a failure half-way ends without the last chunk, so it can be seen."""
-        self._transport.resume_reading()  # so that we learn when the client goes
-        head = self._head(answer, "Transfer-Encoding: chunked\r\n", close=False)
-        self._transport.write(head)
+        extra = "Transfer-Encoding: chunked\r\n" if self._chunks else ""
+        self._close_after = self._must_close()
+        self._transport.write(self._head(answer, extra, close=self._close_after))
         try:
             async for part in parts:
                 if part:
-                    self._transport.write(b"%x\r\n%s\r\n" % (len(part), part))
+                    self._transport.write(b"%x\r\n%s\r\n" % (len(part), part) if self._chunks else part)
                     await self._room.wait()
-                if self.lost.is_set():
-                    break
         except (HakoError, OSError) as err:
             print(f"hakod: an answer was cut short: {err}", file=sys.stderr)
             self._transport.abort()
             return
-        self._transport.write(b"0\r\n\r\n")
+        finally:
+            if isinstance(parts, AsyncGenerator):
+                await parts.aclose()
+        if self._chunks:
+            self._transport.write(b"0\r\n\r\n")
 
     def _finish(self) -> None:
         """After an answer: the next request of this connection, or its end."""
         if self._transport.is_closing():
             return
-        if self._close_after or (self._ended and not self._parser.trailing_data[0]):
-            self._transport.close()
-            return
         rest, _ended = self._parser.trailing_data
+        if self._close_after or (self._ended and not rest):
+            self._part()
+            return
         self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
         self._complete = self._expects = False
-        self._route = None
         self._transport.resume_reading()
         if rest:
-            self.data_received(rest)
+            self._parser.receive_data(rest)
+        if self._ended:
+            self._parser.receive_data(b"")
+        if rest:
+            self._next_request()
+
+    def _part(self) -> None:
+        """Close. While a client still sends, that would destroy the answer it has not read: it gets a moment."""
+        if self._ended or self._complete:
+            self._transport.close()
+            return
+        self._lingering = True
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._transport.resume_reading()
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.close)
 
     def drop(self) -> None:
         """The server ends: idle connections go at once, others after their answer."""
@@ -322,6 +374,18 @@ class HttpConnection(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
         self._transport.abort()
+
+
+def _length(event: h11.Request) -> int:
+    """Bytes of a request line and its headers; h11 counts only those that are not complete."""
+    return len(event.target) + sum(len(name) + len(value) + 4 for name, value in event.headers)
+
+
+def _origin_form(target: str) -> str:
+    """The path of a target that names the host as well, as proxies' clients write it."""
+    if not target.startswith("http://"):
+        return target
+    return "/" + target.removeprefix("http://").partition("/")[2]
 
 
 def common_headers(server: str) -> bytes:

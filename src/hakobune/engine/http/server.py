@@ -7,8 +7,10 @@ import contextlib
 import grp
 import os
 import socket
+import stat
 
 from hakobune.engine.http.connection import HttpConnection, common_headers
+from hakobune.engine.http.hangups import Hangups
 from hakobune.engine.http.router import Router
 from hakobune.errors import FailedPrecondition
 
@@ -21,13 +23,14 @@ class Server:
     def __init__(self, router: Router, *, name: str) -> None:
         self._router = router
         self._common = common_headers(name)
+        self._hangups = Hangups()
         self._servers: list[asyncio.Server] = []
         self._connections: set[HttpConnection] = set()
         self._paths: list[str] = []
         self._empty = asyncio.Event()  # set whenever the last connection goes
 
     def _connection(self) -> HttpConnection:
-        connection = HttpConnection(self._router, self._common, self._forget)
+        connection = HttpConnection(self._router, self._common, self._hangups, self._forget)
         self._connections.add(connection)
         return connection
 
@@ -42,24 +45,18 @@ class Server:
         A socket that nobody listens on is replaced; raises FailedPrecondition when somebody does.
         """
         _clear(path)
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        before = os.umask(0o777 & ~mode)
-        try:
-            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-            listener.bind(path)
-        except OSError as err:
-            raise FailedPrecondition(f"cannot listen on {path}: {err.strerror}") from err
-        finally:
-            os.umask(before)
+        listener = _bound(path, mode)
         with contextlib.suppress(KeyError, PermissionError):
             os.chown(path, -1, grp.getgrnam(group).gr_gid)
         loop = asyncio.get_running_loop()
+        self._hangups.start()
         self._servers.append(await loop.create_unix_server(self._connection, sock=listener, backlog=512))
         self._paths.append(path)
 
     async def listen_tcp(self, host: str, port: int) -> None:
         """Listen on an address without encryption. Raises FailedPrecondition."""
         loop = asyncio.get_running_loop()
+        self._hangups.start()
         try:
             self._servers.append(await loop.create_server(self._connection, host, port, backlog=512))
         except OSError as err:
@@ -77,21 +74,48 @@ class Server:
                 await asyncio.wait_for(self._empty.wait(), CLOSE_SECONDS)
         for connection in list(self._connections):
             connection.abort()
+        self._servers.clear()
+        self._hangups.close()
         for path in self._paths:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
 
-def _clear(path: str) -> None:
-    """Remove a socket that a killed engine left."""
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+def _bound(path: str, mode: int) -> socket.socket:
+    """A socket at a path, nobody's but ours from its first moment. Raises FailedPrecondition."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        probe.connect(path)
-    except (FileNotFoundError, ConnectionRefusedError):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        before = os.umask(0o777 & ~mode)
+        try:
+            listener.bind(path)
+        finally:
+            os.umask(before)
+    except OSError as err:
+        listener.close()
+        raise FailedPrecondition(f"cannot listen on {path}: {err.strerror or err}") from err
+    return listener
+
+
+def _clear(path: str) -> None:
+    """Remove a socket that a killed engine left. Raises FailedPrecondition for one in use, and for other files."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise FailedPrecondition(f"cannot listen on {path}: it is there and not a socket")
+    except FileNotFoundError:
+        return
     except OSError as err:
         raise FailedPrecondition(f"cannot listen on {path}: {err.strerror}") from err
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        probe.connect(path)
+    except ConnectionRefusedError:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    except BlockingIOError as err:  # somebody listens, and is busy
+        raise FailedPrecondition(f"cannot listen on {path}: another daemon listens there") from err
+    except OSError as err:
+        raise FailedPrecondition(f"cannot listen on {path}: {err.strerror or err}") from err
     else:
         raise FailedPrecondition(f"cannot listen on {path}: another daemon listens there")
     finally:

@@ -253,4 +253,3 @@ def test_json_is_checked(client: Any) -> None:
 def test_too_much_json_is_400(client: Any) -> None:
     client.send(b"POST /json HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n" + b"1" * 100)
     assert client.answer()[0] == 400
-

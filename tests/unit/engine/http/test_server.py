@@ -53,6 +53,7 @@ def test_a_path_that_is_too_long_is_told(rig: Any, tmp_path: Path) -> None:
 def test_a_directory_is_made(rig: Any, tmp_path: Path) -> None:
     rig.run(rig.server.listen_unix(str(tmp_path / "a" / "b" / "s.sock")))
     assert (tmp_path / "a" / "b" / "s.sock").exists()
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) & 0o500 == 0o500
 
 
 def test_a_port_in_use_is_told(rig: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import time
@@ -49,7 +50,7 @@ def test_a_slow_client_holds_the_stream_back(rig: Any, client: Any) -> None:
 
 def test_many_pipelined_answers_nobody_reads_are_held_back(rig: Any, client: Any) -> None:
     client.sock.settimeout(0.3)
-    with pytest.raises(TimeoutError):
+    with contextlib.suppress(TimeoutError):
         for _ in range(1000):
             client.send(GET * 1000)
     assert len(rig.seen) < 20_000

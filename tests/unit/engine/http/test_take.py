@@ -39,7 +39,9 @@ def test_a_get_without_a_length(rig: Any, client: Any) -> None:
 
 
 def test_after_a_chunked_body(rig: Any, client: Any) -> None:
-    client.send(b"POST /take HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\nearly")
+    client.send(
+        b"POST /take HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\nearly"
+    )
     assert everything(rig, 5) == b"early"
 
 

@@ -97,9 +97,10 @@ class Shim:
         self.loop.unwatch(self._listener.fileno())
         self._listener.close()
         self._side.close()
-        for path in (self._birth.socket_path,):
-            if os.path.lexists(path):
-                os.unlink(path)
+        try:
+            os.unlink(self._birth.socket_path)
+        except OSError:
+            pass  # the manager has taken it away already
         self._linger()
 
     def _linger(self) -> None:

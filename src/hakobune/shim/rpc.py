@@ -248,7 +248,5 @@ class TaskServer:
 
     def _stop(self, call: Call) -> None:
         if self._service.init is None or pb.number(call.fields, 2):
-            call.done()
-            self._shutdown()
-            return
+            self._shutdown()  # first: who has the answer may have the path taken by a new shim
         call.done()

@@ -99,6 +99,7 @@ class PrivateManager:
             await client.close()
 
     def _retire_zygote(self) -> None:
+        """Wait for its end: a shim that is left keeps it, and shows up as a process that a test leaked."""
         path = f"{self.state}/zygote.sock"
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as zygote:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
 _COLORS = ("#1f6f8b", "#c98b2b", "#8a5a83", "#5a7d3a")
-_LEFT, _WIDTH, _BAR, _GAP, _ALL = 270, 470, 15, 20, 860
+_LEFT, _WIDTH, _BAR, _GAP, _ALL = 300, 460, 15, 20, 860
 
 
 def svg(

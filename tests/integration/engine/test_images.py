@@ -333,7 +333,7 @@ def test_the_starter_is_made_once_on_demand(run: Callable[[Work], Any]) -> None:
         found = await asyncio.gather(*(room.images.resolve(name) for name in names))
         assert len({one.id for one in found}) == 1
         assert await room.left() == (3, 1, 1, 0)
-        assert [event for event in room.events] == [("pull", "hako/starter")]
+        assert room.events == [("pull", "hako/starter")]
         assert found[0].config["config"]["Cmd"] == ["/bin/sh"]
         assert any(one.startswith("PATH=") for one in found[0].config["config"]["Env"])
         with pytest.raises(NotFound, match="No such image: hako/starter:v2"):

@@ -1,0 +1,90 @@
+"""Patterns of names, times of pruning, platforms and parameters of a pull."""
+
+from __future__ import annotations
+
+import pytest
+
+from hakobune.engine.images import importing, model, pull
+from hakobune.engine.images.health import duration
+from hakobune.engine.images.images import named
+from hakobune.engine.images.listing import pattern
+from hakobune.errors import InvalidArgument, NotFound
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "fits"),
+    [
+        ("*", "a", True), ("*", "a/b", False), ("a*", "abc", True), ("*/b", "a/b", True), ("a?", "ab", True),
+        ("a?", "a/", False), ("a[bc]", "ab", True), ("a[^bc]", "ab", False), (r"a\*", "a*", True), ("a.c", "abc", False),
+    ],
+)  # fmt: skip
+def test_patterns(text: str, name: str, fits: bool) -> None:
+    assert bool(pattern(text).fullmatch(name)) is fits
+
+
+def test_a_pattern_that_is_none() -> None:
+    with pytest.raises(InvalidArgument):
+        pattern("a[z-a]")
+
+
+def test_durations() -> None:
+    assert duration("1h2m3.5s") == 3_723_500_000_000
+    assert duration("0") == 0
+    assert [duration(text) for text in ("", "1", "h", "1h ", "1x", "-1s")] == [None] * 6
+
+
+def test_what_a_text_may_be() -> None:
+    assert named("ab" * 32) is None
+    assert named(DIGEST) is None
+    assert str(named("abc")) == "docker.io/library/abc:latest"
+    for bad in ("", "A B"):
+        with pytest.raises(InvalidArgument, match="invalid reference format"):
+            named(bad)
+
+
+def test_pulls() -> None:
+    pull.check(pull.wanted("hako/starter", ""), "")
+    pull.check(pull.wanted("docker.io/hako/starter", "latest"), "linux")
+    for image, tag, words in (
+        (
+            "alpine",
+            "3",
+            "pull access denied for alpine, repository does not exist or may require 'docker login': ",
+        ),
+        ("ghcr.io/a/b", "", "pull access denied for ghcr.io/a/b, "),
+        ("hako/starter", "v2", "manifest for hako/starter:v2 not found"),
+        ("hako/starter", DIGEST, f"manifest for hako/starter@{DIGEST} not found"),
+    ):
+        with pytest.raises(NotFound) as failure:
+            pull.check(pull.wanted(image, tag), "")
+        assert words in str(failure.value)
+    with pytest.raises(NotFound, match="no matching manifest for linux/s390x-no"):
+        pull.check_platform("linux/s390x-no")
+    with pytest.raises(InvalidArgument):
+        pull.check_platform("linux//x")
+    with pytest.raises(InvalidArgument):
+        pull.wanted("a b", "")
+
+
+def test_parameters_of_an_import() -> None:
+    asked = importing.wanted("box", "v1", "", ["USER a"], "linux/arm64/v8")
+    assert str(asked.name) == "docker.io/library/box:v1"
+    assert asked.config["architecture"] == "arm64"
+    assert asked.config["variant"] == "v8"
+    assert asked.config["config"] == {"User": "a"}
+    assert asked.config["history"][0]["comment"] == "Imported from -"
+    assert importing.wanted("", "", "", (), "").name is None
+    for repository, tag, platform in (
+        ("A B", "", ""), ("a", "v 1", ""), (f"a@{DIGEST}", "", ""), ("a", DIGEST, ""), ("a", "", "windows/amd64"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidArgument):
+            importing.wanted(repository, tag, "", (), platform)
+
+
+def test_chains() -> None:
+    assert model.chains([]) == []
+    first, second = model.chains(["sha256:a", "sha256:b"])
+    assert first == "sha256:a"
+    assert second == model.digest_of(b"sha256:a sha256:b")

@@ -203,7 +203,10 @@ def serve(path: str) -> None:
     layout.detect()
     # As a config.json would spell it: the cache's key is the text.
     seccomp.cached(json.loads(json.dumps(seccomp_default.profile(capabilities.DEFAULT))))
-    rehearsal.rehearse()
+    try:
+        rehearsal.rehearse(f"{path}.{os.getpid()}")
+    except (HakoError, OSError) as err:  # shims would be larger, no worse
+        complain("the rehearsal", err)
     zygote = Zygote(path)
     gc.collect()
     gc.freeze()

@@ -21,8 +21,9 @@ pytestmark = pytest.mark.root
 class Program:
     """The program in a bundle's directory, as containerd runs it."""
 
-    def __init__(self, place: Path, made: bundle.Bundle) -> None:
+    def __init__(self, place: Path, made: bundle.Bundle, events: str) -> None:
         self.place = place
+        self.events = events
         self.bundle = made
 
     def __call__(
@@ -32,17 +33,17 @@ class Program:
             [sys.executable, "-I", "-m", "hakobune.cmd.shim", "-namespace", "test", "-id", self.bundle.id,
              "-address", str(self.place / "containerd.sock"), "-publish-binary", "/bin/true", *words],
             input=stdin, capture_output=True, timeout=30, cwd=self.bundle.path, check=False,
-            env=os.environ | {"HAKO_SHIM_STATE": str(self.place / "s")} | environment,
+            env=os.environ | {"HAKO_SHIM_STATE": str(self.place / "s"), "TTRPC_ADDRESS": self.events} | environment,
         )  # fmt: skip
         assert not check or done.returncode == 0, done.stderr
         return done
 
 
 @pytest.fixture
-def program(place: Path, lower: Path) -> Iterator[Program]:
+def program(place: Path, lower: Path, events: shims.Events) -> Iterator[Program]:
     home = place / f"p{len(list(place.iterdir()))}"
     home.mkdir()
-    yield Program(home, bundle.make(home / "c", lower, ["sh", "-c", "exit 5"]))
+    yield Program(home, bundle.make(home / "c", lower, ["sh", "-c", "exit 5"]), events.path)
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -56,7 +57,7 @@ def program(place: Path, lower: Path) -> Iterator[Program]:
 
 def params(program: Program) -> bytes:
     names = pb.field(1, program.bundle.id) + pb.field(2, "test")
-    return names + pb.field(4, "2.3.0") + pb.field(5, "/e.sock") + pb.field(6, "/g.sock")
+    return names + pb.field(4, "2.3.0") + pb.field(5, program.events) + pb.field(6, "/g.sock")
 
 
 OPTIONS = pb.field(1, "containerd.runc.v1.Options") + pb.field(2, b"\x08\x01")

@@ -31,7 +31,7 @@ _RTM_DELNEIGH = 29
 
 # <linux/if_link.h>
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_IFALIAS = 1, 3, 4, 10, 18, 20
-_IFLA_NET_NS_FD = 28
+_IFLA_NET_NS_FD, _IFLA_EXT_MASK = 28, 29
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
 _IFLA_BRPORT_MODE = 4  # hairpin
@@ -40,6 +40,8 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
 _NDA_DST = 1
 _RT_TABLE_MAIN, _RT_TABLE_LOCAL, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 255, 3, 0, 1
+
+_BRIEF: tuple[int, Value] = (_IFLA_EXT_MASK, 1 << 3)  # RTEXT_FILTER_SKIP_STATS
 
 IFF_UP = 1
 LOOPBACK = 1  # the index of `lo` in every namespace
@@ -170,15 +172,24 @@ def release_link(name: str) -> Message:
 
 def find_link(netlink: Netlink, name: str) -> Link | None:
     """A device by name, or None. Raises NetlinkError."""
-    request = Message(_RTM_GETLINK, _link(0, None, [(_IFLA_IFNAME, name)]), 0, f"link {name}", _GONE)
+    request = Message(_RTM_GETLINK, _link(0, None, [(_IFLA_IFNAME, name), _BRIEF]), 0, f"link {name}", _GONE)
     replies = netlink.run([request])
     return _read_link(replies[0]) if replies else None
+
+
+def settle(name: str) -> Message:
+    """Ask for a device, so that a change of its carrier takes effect now and not in the background (Linux 6.8).
+
+    Until it has, a bridge drops what goes to a new port, and the next try of ARP comes a second later.
+    """
+    return Message(_RTM_GETLINK, _link(0, None, [(_IFLA_IFNAME, name), _BRIEF]), 0, f"link {name}")
 
 
 def list_links(netlink: Netlink) -> list[Link]:
     """All devices of the namespace. Raises NetlinkError."""
     return [
-        _read_link(reply) for reply in netlink.dump(Message(_RTM_GETLINK, _link(0, None, []), 0, "links"))
+        _read_link(reply)
+        for reply in netlink.dump(Message(_RTM_GETLINK, _link(0, None, [_BRIEF]), 0, "links"))
     ]
 
 

@@ -298,7 +298,9 @@ class Sandboxes:
                 rt.add_address(link.index, IPv4Interface(f"{place.ip}/{prefix}")),
                 rt.set_up(link.index),
             ]
-        inside.run(within)
+        inside.run(within + [rt.settle(place.device) for place in places])
+        bridges = [self._catalog.by_id(place.network_id).bridge_name for place in places]
+        self._netlink.run([rt.settle(name) for name in [*(place.veth for place in places), *bridges]])
 
     def _gateway(self, sandbox: Sandbox, places: Sequence[Place]) -> str:
         target = self._outward(sandbox, places)

@@ -202,7 +202,10 @@ class Neighbour:
             rt.add_address(inner.index, IPv4Interface(f"{self.address}/24")),
             rt.set_up(inner.index),
             rt.set_default_route(self.ours),
+            rt.settle("eth0"),
         ])  # fmt: skip
+        with Netlink() as host:
+            host.run([rt.settle(f"hkv{site.tag}"), rt.settle(self._device)])
 
     def close(self) -> None:
         """Take the wire away."""

@@ -41,7 +41,11 @@ def _row(kind: str, total: int, active: int, size: float, unused: float) -> Row:
 def _images(usage: Any) -> Row:
     images, size = usage.get("Images") or [], usage.get("LayersSize") or 0
     used = [image for image in images if image.get("Containers", 0) > 0]
-    kept = sum(image["Size"] - max(image.get("SharedSize") or 0, 0) for image in used)
+    kept = sum(
+        image["Size"] - image["SharedSize"]
+        for image in images
+        if image.get("Containers") != 0 and image.get("SharedSize", -1) != -1
+    )
     return _row("Images", len(images), len(used), size, max(size - kept, 0))
 
 

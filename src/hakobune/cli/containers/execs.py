@@ -27,10 +27,13 @@ def _exec(context: Context, values: Values, arguments: list[str]) -> int:
     if not detach:
         check_tty(stdin=stdin, tty=tty)
     parse_keys(values.text("detach-keys", DEFAULT_KEYS))
-    made = context.client.post(path(name, "/exec"), _body(values, command))
+    screen_size = size() if tty else None
+    body = _body(values, command)
+    if screen_size:
+        body["ConsoleSize"] = list(screen_size)
+    made = context.client.post(path(name, "/exec"), body)
     where = f"/exec/{quote(made['Id'])}"
     start: dict[str, Any] = {"Detach": detach, "Tty": tty}
-    screen_size = size() if tty else None
     if screen_size:
         start["ConsoleSize"] = list(screen_size)
     try:
@@ -69,7 +72,7 @@ def _in_front(context: Context, where: str, start: dict[str, Any], values: Value
     keys = parse_keys(values.text("detach-keys", DEFAULT_KEYS)) if tty else b""
     response = context.client.open("POST", f"{where}/start", body=start, upgrade=True)
     with screen(context, f"{where}/resize", typing=stdin) if tty else nullcontext() as raw:
-        if raw is not None and "ConsoleSize" not in start:
+        if raw is not None:
             raw.tell()
         left = Session(response, tty=tty, stdin=stdin, keys=keys).run()
     if left:

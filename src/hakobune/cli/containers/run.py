@@ -28,21 +28,23 @@ def _run(context: Context, values: Values, arguments: list[str]) -> int:
     parse_keys(values.text("detach-keys", DEFAULT_KEYS))
     try:
         identity = make(context, values, arguments, detach=detach)
-        if detach:
-            context.client.post(path(identity, "/start"))
-            context.say(identity)
-            return 0
-        return _in_front(context, values, identity, streams)
     except BadFlags:
         raise
-    except ApiFailure as err:
-        # a start that failed has its own code; whatever else the engine refuses is 125
-        code = exit_code_of(err) if "identity" in locals() else _REFUSED
-        raise Failure(f"hako: {err}\n\nRun 'hako run --help' for more information", code) from err
     except Failure as err:
-        if str(err) and not str(err).startswith("hako: "):
-            raise Failure(f"hako: {err}\n\nRun 'hako run --help' for more information", _REFUSED) from err
-        raise
+        raise _refused(err, _REFUSED) from err
+    try:
+        if not detach:
+            return _in_front(context, values, identity, streams)
+        context.client.post(path(identity, "/start"))
+    except ApiFailure as err:
+        raise _refused(err, exit_code_of(err)) from err
+    context.say(identity)
+    return 0
+
+
+def _refused(err: Failure, code: int) -> Failure:
+    """The engine's sentence, and where help is."""
+    return Failure(f"hako: {err}\n\nRun 'hako run --help' for more information", code)
 
 
 def _in_front(context: Context, values: Values, identity: str, streams: set[str]) -> int:

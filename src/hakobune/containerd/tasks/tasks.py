@@ -219,8 +219,7 @@ class Tasks:
         key = (bundle.namespace, bundle.id)
         try:
             await task.connect()
-            request = pb.ConnectRequest(id=bundle.id)
-            task.pid = (await task.shim.call("Connect", request, pb.ConnectResponse, BOOT_SECONDS)).task_pid
+            task.pid = await self._made_pid(task)
         except DeadlineExceeded:
             task.pid = bundle.pid()  # it lives, and is slow
             _LOG.warning("the shim of %s/%s does not answer", *key)
@@ -234,6 +233,19 @@ class Tasks:
         else:
             _LOG.warning("task %s/%s was never made: removed", *key)
             await self._undo(task)
+
+    async def _made_pid(self, task: Task) -> int:
+        """Init's pid; 0 when there is none. A Create that is under way is waited for."""
+        request = pb.StateRequest(id=task.bundle.id)
+        for _ in range(int(BOOT_SECONDS / 0.05)):
+            try:
+                found = await task.shim.call("State", request, pb.StateResponse, BOOT_SECONDS)
+            except NotFound:
+                return 0
+            if found.status != task_types_pb2.UNKNOWN:
+                return int(found.pid)
+            await asyncio.sleep(0.05)
+        raise DeadlineExceeded(f"task {task.bundle.id} is still being made")
 
     async def close(self) -> None:
         """Finish deletions; let go of the shims, which live on."""

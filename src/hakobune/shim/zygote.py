@@ -165,9 +165,7 @@ def _bury(birth: bootstrap.Birth, status: int) -> None:
     """A shim was killed: its container ends too, and its exit is on disk for the manager to find."""
     complain(f"shim of {birth.id} ended with wait status {status}", RuntimeError("its container is killed"))
     try:
-        with open(f"{birth.bundle}/cgroup") as file:
-            cgroup = Cgroup.find(file.read())
-        cgroup.kill()
+        _end_cgroup(f"{birth.bundle}/cgroup")
         path = f"{birth.bundle}/exit_status"
         if not os.path.exists(path):
             with open(path + ".new", "w") as file:
@@ -175,6 +173,16 @@ def _bury(birth: bootstrap.Birth, status: int) -> None:
             os.rename(path + ".new", path)
     except (OSError, HakoError) as err:
         complain(f"end the container {birth.id}", err)
+
+
+def _end_cgroup(path: str) -> None:
+    """Kill what is in the cgroup that the file names; without the file there is no process yet."""
+    try:
+        with open(path) as file:
+            cgroup = Cgroup.find(file.read())
+    except FileNotFoundError:
+        return
+    cgroup.kill()
 
 
 def _listen(path: str, kind: int) -> Socket:

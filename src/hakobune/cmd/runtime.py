@@ -1,4 +1,7 @@
-"""hako-runtime: our OCI runtime, with the command line of runc."""
+"""hako-runtime: our OCI runtime, with the command line of runc.
+
+The verbs which make processes are imported when they are asked for: `state` and `kill` are called far more often.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any
 from hakobune.errors import HakoError, InvalidArgument
 from hakobune.logs.json_file import rfc3339
 from hakobune.oci.init.messages import describe
-from hakobune.oci.verbs import control, create, delete, execute, spec
+from hakobune.oci.verbs import control, delete, spec
 from hakobune.oci.verbs.arguments import MANY, SWITCH, VALUE, Arguments, parse
 
 VERSION = "0.1.0"
@@ -25,23 +28,38 @@ _CREATE = {"bundle": VALUE, "console-socket": VALUE, "pid-file": VALUE, "preserv
 _EXEC = {"console-socket": VALUE, "cwd": VALUE, "env": MANY, "tty": SWITCH, "user": VALUE, "process": VALUE,
          "detach": SWITCH, "pid-file": VALUE, "process-label": VALUE, "apparmor": VALUE, "cap": MANY, "cgroup": VALUE,
          "no-new-privs": SWITCH, "preserve-fds": VALUE, "ignore-paused": SWITCH, "additional-gids": MANY}  # fmt: skip
-_LIMITS = {  # flag of update -> (section, key)
-    "memory": ("memory", "limit"), "memory-swap": ("memory", "swap"),
-    "memory-reservation": ("memory", "reservation"), "cpu-share": ("cpu", "shares"),
-    "cpu-quota": ("cpu", "quota"), "cpu-period": ("cpu", "period"), "pids-limit": ("pids", "limit"),
-    "blkio-weight": ("blockIO", "weight"),
-}  # fmt: skip
 Verb = Callable[[str, Arguments], int | str | None]
 
 
-def _order(found: Arguments, *, detached: bool) -> create.Order:
-    return create.Order(
+def _create(root: str, found: Arguments, *, run: bool) -> int:
+    from hakobune.oci.verbs import create
+
+    detached = not run or found.on("detach")
+    order = create.Order(
         found.text("bundle", "."), found.text("pid-file"), found.text("console-socket"),
         found.number("preserve-fds") or 0, detached,
     )  # fmt: skip
+    if run:
+        return create.run(root, _id(found), order, keep=found.on("keep"))
+    create.create(root, _id(found), order)
+    return 0
+
+
+def _start(root: str, found: Arguments) -> None:
+    from hakobune.oci.verbs import start
+
+    start.start(root, _id(found))
+
+
+def _features(_root: str, _found: Arguments) -> str:
+    from hakobune.oci.verbs import features
+
+    return features.features()
 
 
 def _exec(root: str, found: Arguments) -> int:
+    from hakobune.oci.verbs import execute
+
     order = execute.Order(
         tuple(found.operands[1:]), found.text("process"), found.text("pid-file"), found.text("console-socket"),
         found.on("detach"), found.on("tty"), found.text("cwd"), tuple(found.many("env")), found.text("user"),
@@ -56,7 +74,7 @@ def _update(root: str, found: Arguments) -> None:
     if source := found.text("resources"):
         with sys.stdin if source == "-" else open(source) as file:
             resources = json.load(file)
-    for flag, (section, key) in _LIMITS.items():
+    for flag, (section, key) in control.LIMITS.items():
         if (value := found.number(flag)) is not None:
             resources.setdefault(section, {})[key] = value
     for flag, key in (("cpuset-cpus", "cpus"), ("cpuset-mems", "mems")):
@@ -72,9 +90,9 @@ def _id(found: Arguments) -> str:
 
 _FORMAT = {"format": VALUE}
 VERBS: dict[str, tuple[dict[str, str], Verb]] = {
-    "create": (_CREATE, lambda root, a: create.create(root, _id(a), _order(a, detached=True)) and None),
-    "run": (_CREATE, lambda root, a: create.run(root, _id(a), _order(a, detached=a.on("detach")), keep=a.on("keep"))),
-    "start": ({}, lambda root, a: create.start(root, _id(a))),
+    "create": (_CREATE, lambda root, a: _create(root, a, run=False)),
+    "run": (_CREATE, lambda root, a: _create(root, a, run=True)),
+    "start": ({}, _start),
     "state": ({}, lambda root, a: control.state(root, _id(a))),
     "kill": ({"all": SWITCH}, lambda root, a: control.kill(
         root, _id(a), control.signal_number(a.operands[1] if len(a.operands) > 1 else "TERM"), everyone=a.on("all"))),
@@ -84,11 +102,11 @@ VERBS: dict[str, tuple[dict[str, str], Verb]] = {
     "ps": (_FORMAT, lambda root, a: control.ps(root, _id(a), a.text("format"), a.operands[1:])),
     "pause": ({}, lambda root, a: control.pause(root, _id(a))),
     "resume": ({}, lambda root, a: control.resume(root, _id(a))),
-    "update": (dict.fromkeys((*_LIMITS, "resources", "cpuset-cpus", "cpuset-mems"), VALUE), _update),
+    "update": (dict.fromkeys((*control.LIMITS, "resources", "cpuset-cpus", "cpuset-mems"), VALUE), _update),
     "events": ({"stats": SWITCH, "interval": VALUE}, lambda root, a: control.events(
         root, _id(a), float(a.text("interval", "5").rstrip("s")), once=a.on("stats"))),
     "spec": ({"bundle": VALUE, "rootless": SWITCH}, lambda _root, a: spec.write(a.text("bundle", "."))),
-    "features": ({}, lambda _root, _a: control.features()),
+    "features": ({}, _features),
 }  # fmt: skip
 _SHORT = {"b": "bundle", "d": "detach", "t": "tty", "u": "user", "e": "env", "p": "process", "c": "cap", "g": "additional-gids",
           "f": "format", "q": "quiet", "a": "all", "r": "resources", "v": "version", "h": "help"}  # fmt: skip

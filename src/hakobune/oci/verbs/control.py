@@ -1,4 +1,4 @@
-"""The verbs on a container that stands: state, kill, pause, resume, update, list, ps, events, features.
+"""The verbs on a container that stands: state, kill, pause, resume, update, list, ps, events.
 
 Each returns text or nothing, and raises HakoError. Imports: json, os, signal; cgroups, oci.status.
 """
@@ -15,11 +15,14 @@ from typing import Any
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import FailedPrecondition, InvalidArgument
 from hakobune.logs.json_file import rfc3339
-from hakobune.oci.capabilities import NUMBERS
-from hakobune.oci.config import NAMESPACES
-from hakobune.oci.rootfs.options import NAMES as MOUNT_OPTIONS
 from hakobune.oci.status import Container, Record, containers
-from hakobune.oci.verbs.spec import VERSION
+
+LIMITS = {  # flag of update -> (section, key)
+    "memory": ("memory", "limit"), "memory-swap": ("memory", "swap"),
+    "memory-reservation": ("memory", "reservation"), "cpu-share": ("cpu", "shares"),
+    "cpu-quota": ("cpu", "quota"), "cpu-period": ("cpu", "period"), "pids-limit": ("pids", "limit"),
+    "blkio-weight": ("blockIO", "weight"),
+}  # fmt: skip
 
 
 def _found(root: str, container_id: str) -> tuple[Record, str, Cgroup]:
@@ -196,25 +199,3 @@ def _stats(cgroup: Cgroup) -> dict[str, Any]:
         },
         "pids": found["pids"],
     }  # fmt: skip
-
-
-def features() -> str:
-    """`features`: what runtime-spec's features.md asks for."""
-    return json.dumps(
-        {
-            "ociVersionMin": "1.0.0",
-            "ociVersionMax": VERSION,
-            "hooks": [],
-            "mountOptions": sorted(MOUNT_OPTIONS),
-            "linux": {
-                "namespaces": sorted(set(NAMESPACES) - {"user", "time"}),
-                "capabilities": sorted(NUMBERS),
-                "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
-                "seccomp": {"enabled": True},
-                "apparmor": {"enabled": False},
-                "selinux": {"enabled": False},
-                "mountExtensions": {"idmap": {"enabled": False}},
-            },
-        },
-        indent=2,
-    )

@@ -13,13 +13,13 @@ import time
 from dataclasses import dataclass
 
 from hakobune.cgroups.cgroup import Cgroup
-from hakobune.errors import FailedPrecondition, HakoError, InvalidArgument
+from hakobune.errors import HakoError, InvalidArgument
 from hakobune.linux.sockets import Socket
 from hakobune.oci.config import Config
 from hakobune.oci.init import messages, parent
 from hakobune.oci.init.child import Gate, Streams
 from hakobune.oci.status import Container, Record, start_time
-from hakobune.oci.verbs import delete, launch
+from hakobune.oci.verbs import delete, launch, start
 from hakobune.oci.verbs.spec import VERSION
 
 
@@ -109,27 +109,11 @@ def _gate(listener: socket.socket, near: Socket) -> Gate:
     return gate
 
 
-def start(root: str, container_id: str) -> None:
-    """`start`. Raises NotFound, FailedPrecondition, and what exec(2) said."""
-    container = Container(root, container_id)
-    record = container.read()
-    status = container.status(record)
-    if status != "created":
-        raise FailedPrecondition(f"cannot start a container in the {status} state")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as starter:
-        place = os.open(container.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        starter.connect(f"/proc/self/fd/{place}/gate")
-        os.close(place)
-        starter.send(messages.START)
-        os.unlink(container.gate)
-        launch.finished(starter)
-
-
 def run(root: str, container_id: str, order: Order, *, keep: bool = False) -> int:
     """`run`: create, start and, in the foreground, wait and delete; the exit status."""
     record, console = create(root, container_id, order)
     try:
-        start(root, container_id)
+        start.start(root, container_id)
     except HakoError:
         delete.delete(root, container_id, force=True)
         raise

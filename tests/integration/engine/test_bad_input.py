@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.conftest import STARTER
 
 from hakobune.cli.failure import ApiFailure
 from hakobune.testing.engine import PrivateEngine
-from tests.integration.conftest import STARTER
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -32,8 +32,16 @@ def refused(engine: PrivateEngine, method: str, path: str, body: Any = None) -> 
         ({"Image": "UPPER CASE"}, 400, "invalid reference format"),
         ({"Image": STARTER, "Cmd": ["/bin/true"], "HostConfig": {"Memory": 1000}}, 400, "6MB"),
         ({"Image": STARTER, "Cmd": ["/bin/true"], "HostConfig": {"CapAdd": ["NO_SUCH"]}}, 400, "NO_SUCH"),
-        ({"Image": STARTER, "Cmd": ["/bin/true"], "HostConfig": {"RestartPolicy": {"Name": "x"}}}, 400, "unknown policy"),
-        ({"Image": STARTER, "Cmd": ["/bin/true"], "HostConfig": {"Binds": ["a:b"]}}, 400, "invalid volume specification"),
+        (
+            {"Image": STARTER, "Cmd": ["/bin/true"], "HostConfig": {"RestartPolicy": {"Name": "x"}}},
+            400,
+            "unknown policy",
+        ),
+        (
+            {"Image": STARTER, "Cmd": ["/bin/true"], "HostConfig": {"Binds": ["a:b"]}},
+            400,
+            "invalid volume specification",
+        ),
         ({"Image": STARTER, "Cmd": ["/bin/true"], "WorkingDir": "x"}, 400, "absolute path"),
         ({"Image": STARTER, "Cmd": 5}, 400, "Cmd"),
         ({"Image": STARTER, "Tty": "yes"}, 400, "Tty"),
@@ -48,7 +56,9 @@ def test_create(engine: PrivateEngine, body: dict[str, Any], status: int, words:
 
 
 def test_no_such_user(engine: PrivateEngine) -> None:
-    made = engine.client.post("/containers/create", {"Image": STARTER, "Cmd": ["/bin/true"], "User": "nobody-here"})
+    made = engine.client.post(
+        "/containers/create", {"Image": STARTER, "Cmd": ["/bin/true"], "User": "nobody-here"}
+    )
     status, text = refused(engine, "post", f"/containers/{made['Id']}/start")
     assert (status, "unable to find user nobody-here" in text) == (400, True)
     engine.client.delete(f"/containers/{made['Id']}")

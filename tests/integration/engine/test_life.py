@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.integration.conftest import STARTER, Docker
 
 from hakobune.testing.engine import PrivateEngine
-from tests.integration.conftest import STARTER, Docker
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -35,13 +35,31 @@ def test_stdin_goes_in_and_its_end_too(docker: Docker) -> None:
 def test_environment_directory_user_hostname_and_labels(docker: Docker) -> None:
     done = docker(
         *("run", "--rm", "--network", "none", "-e", "A=1", "-e", "B", "-w", "/tmp", "-u", "1000:1000"),
-        *("--hostname", "ship", STARTER, "/bin/sh", "-c", "echo $A $(pwd) $(id -u):$(id -g) $(cat /etc/hostname)"),
+        *(
+            "--hostname",
+            "ship",
+            STARTER,
+            "/bin/sh",
+            "-c",
+            "echo $A $(pwd) $(id -u):$(id -g) $(cat /etc/hostname)",
+        ),
     )
     assert ok(done) == "1 /tmp 1000:1000 ship"
 
 
 def test_entrypoint_and_read_only(docker: Docker) -> None:
-    done = docker("run", "--rm", "--network", "none", "--read-only", "--entrypoint", "/bin/sh", STARTER, "-c", "echo x > /x")
+    done = docker(
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--read-only",
+        "--entrypoint",
+        "/bin/sh",
+        STARTER,
+        "-c",
+        "echo x > /x",
+    )
     assert done.returncode != 0
     assert "Read-only file system" in done.stderr
 
@@ -62,7 +80,12 @@ def test_commands_that_cannot_run(docker: Docker, command: list[str], code: int,
 
 
 def test_killed_by_a_signal(docker: Docker) -> None:
-    assert docker("run", "--rm", "--network", "none", STARTER, "/bin/sh", "-c", "sh -c 'kill -9 $$'; exit $?").returncode == 137
+    assert (
+        docker(
+            "run", "--rm", "--network", "none", STARTER, "/bin/sh", "-c", "sh -c 'kill -9 $$'; exit $?"
+        ).returncode
+        == 137
+    )
 
 
 def test_exec_in_a_running_container(docker: Docker) -> None:
@@ -71,7 +94,24 @@ def test_exec_in_a_running_container(docker: Docker) -> None:
     assert ok(docker("exec", name, "/bin/sh", "-c", "echo $$ > /dev/null; echo hi")) == "hi"
     assert docker("exec", name, "/bin/sh", "-c", "exit 9").returncode == 9
     assert ok(docker("exec", "-i", name, "/bin/cat", input="abc\n")) == "abc"
-    assert ok(docker("exec", "-e", "X=y", "-w", "/tmp", "-u", "65534", name, "/bin/sh", "-c", "echo $X $(pwd) $(id -u)")) == "y /tmp 65534"
+    assert (
+        ok(
+            docker(
+                "exec",
+                "-e",
+                "X=y",
+                "-w",
+                "/tmp",
+                "-u",
+                "65534",
+                name,
+                "/bin/sh",
+                "-c",
+                "echo $X $(pwd) $(id -u)",
+            )
+        )
+        == "y /tmp 65534"
+    )
     missing = docker("exec", name, "nosuch")
     assert missing.returncode == 127
     assert "executable file not found" in missing.stdout + missing.stderr
@@ -81,7 +121,20 @@ def test_exec_in_a_running_container(docker: Docker) -> None:
 def test_the_end_of_init_ends_everything(docker: Docker, engine: PrivateEngine) -> None:
     script = "(sleep 1000 &) ; (setsid sleep 1001 &) ; read x < /fifo; exit 5"
     name = "end-test"
-    ok(docker("create", "-i", "--name", name, "--network", "none", STARTER, "/bin/sh", "-c", f"mkfifo /fifo; {script}"))
+    ok(
+        docker(
+            "create",
+            "-i",
+            "--name",
+            name,
+            "--network",
+            "none",
+            STARTER,
+            "/bin/sh",
+            "-c",
+            f"mkfifo /fifo; {script}",
+        )
+    )
     ok(docker("start", name))
     exec_session = subprocess.Popen(
         ["docker", "exec", name, "/bin/sleep", "1002"], env={**os.environ, "DOCKER_HOST": engine.host}
@@ -112,14 +165,22 @@ def test_stop_is_gentle_first(docker: Docker) -> None:
 
 
 def test_a_deaf_container_is_killed_after_its_time(docker: Docker) -> None:
-    identity = ok(docker("run", "-d", "--network", "none", STARTER, "/bin/sh", "-c", "trap '' TERM; sleep 600 & wait; wait"))
+    identity = ok(
+        docker(
+            "run", "-d", "--network", "none", STARTER, "/bin/sh", "-c", "trap '' TERM; sleep 600 & wait; wait"
+        )
+    )
     ok(docker("stop", "-t", "1", identity))
     assert ok(docker("inspect", "-f", "{{.State.ExitCode}}", identity)) == "137"
     ok(docker("rm", identity))
 
 
 def test_restart_policy_and_restart(docker: Docker) -> None:
-    identity = ok(docker("run", "-d", "--restart", "on-failure:2", "--network", "none", STARTER, "/bin/sh", "-c", "exit 4"))
+    identity = ok(
+        docker(
+            "run", "-d", "--restart", "on-failure:2", "--network", "none", STARTER, "/bin/sh", "-c", "exit 4"
+        )
+    )
     deadline = time.monotonic() + 10
     while ok(docker("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", identity)) != "2 exited":
         assert time.monotonic() < deadline
@@ -143,7 +204,9 @@ def test_logs_follow_to_the_end(docker: Docker) -> None:
 
 def test_names_ps_rename_events(docker: Docker) -> None:
     ok(docker("create", "--name", "one", "--label", "k=v", "--network", "none", STARTER, "/bin/true"))
-    assert ok(docker("ps", "-a", "--filter", "label=k=v", "--format", "{{.Names}} {{.Status}}")) == "one Created"
+    assert (
+        ok(docker("ps", "-a", "--filter", "label=k=v", "--format", "{{.Names}} {{.Status}}")) == "one Created"
+    )
     clash = docker("create", "--name", "one", STARTER, "/bin/true")
     assert clash.returncode == 1
     assert 'The container name "/one" is already in use' in clash.stderr
@@ -151,7 +214,19 @@ def test_names_ps_rename_events(docker: Docker) -> None:
     ok(docker("start", "two"))
     ok(docker("wait", "two"))
     ok(docker("rm", "two"))
-    events = ok(docker("events", "--since", "10m", "--until", f"{time.time():.6f}", "--filter", "container=two", "--format", "{{.Action}}"))
+    events = ok(
+        docker(
+            "events",
+            "--since",
+            "10m",
+            "--until",
+            f"{time.time():.6f}",
+            "--filter",
+            "container=two",
+            "--format",
+            "{{.Action}}",
+        )
+    )
     assert "destroy" in events.split()
 
 
@@ -159,7 +234,15 @@ def test_limits_are_the_kernels(docker: Docker) -> None:
     name = "limits"
     ok(docker("run", "-d", "--name", name, "--network", "none", "--memory", "64m", "--cpus", "0.5", "--pids-limit", "30",
               STARTER, "/bin/sleep", "600"))  # fmt: skip
-    shown = ok(docker("exec", name, "/bin/sh", "-c", "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true"))
+    shown = ok(
+        docker(
+            "exec",
+            name,
+            "/bin/sh",
+            "-c",
+            "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true",
+        )
+    )
     assert str(64 << 20) in shown
     ok(docker("update", "--memory", "80m", "--memory-swap", "160m", name))
     forks = docker("exec", name, "/bin/sh", "-c", "for i in $(seq 1 60); do sleep 5 & done; wait")
@@ -169,7 +252,9 @@ def test_limits_are_the_kernels(docker: Docker) -> None:
 
 def test_capabilities_and_seccomp(docker: Docker) -> None:
     def status(*flags: str) -> dict[str, str]:
-        text = ok(docker("run", "--rm", "--network", "none", *flags, STARTER, "/bin/cat", "/proc/self/status"))
+        text = ok(
+            docker("run", "--rm", "--network", "none", *flags, STARTER, "/bin/cat", "/proc/self/status")
+        )
         return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
 
     plain = status()

@@ -8,9 +8,9 @@ import subprocess
 import time
 
 import pytest
+from tests.integration.conftest import STARTER, Docker
 
 from hakobune.testing.engine import PrivateEngine
-from tests.integration.conftest import STARTER, Docker
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -28,7 +28,9 @@ def free_port() -> int:
 
 def test_a_container_has_an_address_a_route_and_its_files(docker: Docker, engine: PrivateEngine) -> None:
     script = "cat /proc/net/route; cat /etc/hosts; cat /etc/resolv.conf; ls /sys/class/net"
-    text = ok(docker("run", "--rm", "--hostname", "ship", "--dns", "192.0.2.53", STARTER, "/bin/sh", "-c", script))
+    text = ok(
+        docker("run", "--rm", "--hostname", "ship", "--dns", "192.0.2.53", STARTER, "/bin/sh", "-c", script)
+    )
     assert "eth0" in text
     assert "localhost" in text
     assert "\tship" in text

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.integration.conftest import STARTER, Docker
 
 from hakobune.testing.engine import PrivateEngine
-from tests.integration.conftest import STARTER, Docker
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -47,9 +47,24 @@ def test_an_attached_run_gets_everything_and_the_exit_code(
     docker: Docker, engine: PrivateEngine, peer: Callable[[str], Path]
 ) -> None:
     environment = {**os.environ, "DOCKER_HOST": engine.host}
-    command = [str(peer("docker")), "run", "-i", "--network", "none", "--name", "attached", STARTER, "/bin/sh", "-c"]
+    command = [
+        str(peer("docker")),
+        "run",
+        "-i",
+        "--network",
+        "none",
+        "--name",
+        "attached",
+        STARTER,
+        "/bin/sh",
+        "-c",
+    ]
     run = subprocess.Popen(
-        [*command, COUNT.format(n=100)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*command, COUNT.format(n=100)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 10
     while not docker("ps", "-q", "--filter", "name=attached").stdout and time.monotonic() < deadline:

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.integration.conftest import STARTER, Docker
 
 from hakobune.testing.engine import PrivateEngine
-from tests.integration.conftest import STARTER, Docker
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -25,12 +25,14 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 class Terminal:
     """A program on a pty of ours."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], rows: int = 30, columns: int = 90) -> None:
+    def __init__(
+        self, command: list[str], environment: dict[str, str], rows: int = 30, columns: int = 90
+    ) -> None:
         self.master, slave = pty.openpty()
         self.size(rows, columns)
         self.process = subprocess.Popen(
             command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True, close_fds=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )  # fmt: skip
         os.close(slave)
         self.seen = ""
@@ -78,7 +80,17 @@ def test_a_shell_with_its_size_and_exit_code(terminal: Callable[..., Terminal]) 
 
 
 def test_control_c_reaches_the_process(terminal: Callable[..., Terminal]) -> None:
-    shell = terminal("run", "-it", "--rm", "--network", "none", STARTER, "/bin/sh", "-c", "trap 'echo caught; exit 4' INT; echo rea''dy; while :; do sleep 0.1; done")
+    shell = terminal(
+        "run",
+        "-it",
+        "--rm",
+        "--network",
+        "none",
+        STARTER,
+        "/bin/sh",
+        "-c",
+        "trap 'echo caught; exit 4' INT; echo rea''dy; while :; do sleep 0.1; done",
+    )
     shell.expect("ready")
     shell.type("\x03")
     shell.expect("caught")
@@ -101,7 +113,10 @@ def test_detach_and_attach_again(terminal: Callable[..., Terminal], docker: Dock
 
 
 def test_exec_with_a_terminal(terminal: Callable[..., Terminal], docker: Docker) -> None:
-    assert docker("run", "-d", "--name", "host", "--network", "none", STARTER, "/bin/sleep", "600").returncode == 0
+    assert (
+        docker("run", "-d", "--name", "host", "--network", "none", STARTER, "/bin/sleep", "600").returncode
+        == 0
+    )
     shell = terminal("exec", "-it", "host", "/bin/sh")
     shell.type("echo si''ze $(stty size); tty\n")
     shell.expect("size 30 90")

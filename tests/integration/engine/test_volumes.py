@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from tests.integration.conftest import STARTER, Docker
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -34,7 +33,9 @@ def test_named_volumes_and_directories_of_the_host(docker: Docker, tmp_path: Pat
 def test_read_only_and_mount_syntax(docker: Docker, tmp_path: Path) -> None:
     assert sh(docker, "echo > /m/x", "-v", f"{tmp_path}:/m:ro").returncode != 0
     assert sh(docker, "echo > /m/x", "--mount", f"type=bind,source={tmp_path},target=/m").returncode == 0
-    assert ok(sh(docker, "grep ' /m ' /proc/mounts", "--mount", "type=tmpfs,target=/m,tmpfs-size=1m")).startswith("tmpfs /m")
+    assert ok(
+        sh(docker, "grep ' /m ' /proc/mounts", "--mount", "type=tmpfs,target=/m,tmpfs-size=1m")
+    ).startswith("tmpfs /m")
     missing = sh(docker, "true", "--mount", f"type=bind,source={tmp_path}/none,target=/m")
     assert missing.returncode == 125
     assert "bind source path does not exist" in missing.stderr

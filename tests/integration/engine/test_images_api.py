@@ -1,0 +1,203 @@
+"""Images and volumes as clients meet them: over HTTP, on a private engine, with a disk that is full."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import socket
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hakobune.testing.engine import PrivateEngine
+
+pytestmark = pytest.mark.root
+
+
+class Unix(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("engine", timeout=60)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self._path)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[PrivateEngine]:
+    with PrivateEngine() as made:
+        yield made
+
+
+def ask(engine: PrivateEngine, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    """(status, JSON or the lines of a stream)."""
+    connection = Unix(str(engine.socket))
+    connection.request(method, path, body=body, encode_chunked=False)
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    lines = [json.loads(line) for line in text.splitlines() if line.strip()]
+    return answer.status, lines[0] if len(lines) == 1 else lines
+
+
+def archive(size: int = 10) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        info = tarfile.TarInfo("file")
+        info.size = size
+        tar.addfile(info, io.BytesIO(os.urandom(size)))
+    return out.getvalue()
+
+
+def test_the_life_of_an_image(engine: PrivateEngine) -> None:
+    status, answer = ask(
+        engine,
+        "POST",
+        "/images/create?fromSrc=-&repo=box&tag=v1&changes=CMD+a&changes=LABEL+x=y&message=m",
+        archive(),
+    )
+    assert status == 200
+    identity = answer["status"]
+    status, shown = ask(engine, "GET", "/images/box:v1/json")
+    assert (status, shown["Id"], shown["Comment"]) == (200, identity, "m")
+    assert shown["Config"]["Cmd"] == ["/bin/sh", "-c", "a"]
+    assert ask(engine, "POST", "/images/box:v1/tag?repo=host:5000/team/box&tag=v2")[0] == 201
+    status, lines = ask(engine, "GET", "/images/json?filters=" + '{"label":{"x=y":true}}')
+    line = lines if isinstance(lines, dict) else lines[0]
+    status, history = ask(engine, "GET", "/images/host:5000/team/box:v2/history")
+    assert history[0]["Tags"] == ["box:v1", "host:5000/team/box:v2"]
+    assert line[0]["RepoTags"] == history[0]["Tags"] if isinstance(line, list) else True
+    assert ask(engine, "DELETE", f"/images/{identity[7:19]}")[0] == 409
+    assert ask(engine, "DELETE", "/images/box:v1") == (200, [{"Untagged": "box:v1"}])
+    assert ask(engine, "DELETE", f"/images/{identity}")[1][1] == {"Deleted": identity}
+    assert ask(engine, "GET", "/images/box:v1/json") == (404, {"message": "No such image: box:v1"})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "words"),
+    [
+        ("POST", "/images/create?fromSrc=-&repo=x", 400, "not a tar archive"),
+        ("POST", "/images/create?fromSrc=-&repo=X+Y", 400, "invalid reference format"),
+        ("POST", "/images/create?fromSrc=-&repo=x&changes=RUN+x", 400, "RUN is not a valid change command"),
+        ("POST", "/images/create?fromSrc=http://a/b", 501, "not served yet"),
+        ("POST", "/images/create", 400, "fromImage"),
+        (
+            "POST",
+            "/images/create?fromImage=nope&tag=latest",
+            404,
+            "pull access denied for nope, repository does not",
+        ),
+        ("GET", "/images/search?term=x", 501, "not served yet"),
+        ("GET", "/images/get?names=x", 501, "not served yet"),
+        ("POST", "/images/load", 501, "not served yet"),
+        ("POST", "/images/a/b/push", 501, "not served yet"),
+        ("GET", "/images/nope/json", 404, "No such image: nope:latest"),
+        (
+            "GET",
+            "/images/UPPER/json",
+            400,
+            "invalid reference format: repository name (UPPER) must be lowercase",
+        ),
+        ("POST", "/images/nope/tag?repo=x", 404, "No such image: nope:latest"),
+        ("GET", '/images/json?filters={"foo":["x"]}', 400, "invalid filter 'foo'"),
+        ("GET", "/volumes/nope", 404, "get nope: no such volume"),
+        ("DELETE", "/volumes/nope", 404, "get nope: no such volume"),
+    ],
+)
+def test_refusals(engine: PrivateEngine, method: str, path: str, status: int, words: str) -> None:
+    found, answer = ask(engine, method, path, b"junk" * 1000 if method == "POST" else None)
+    assert found == status
+    assert words in answer["message"]
+
+
+def test_pull_says_how_far_it_is(engine: PrivateEngine) -> None:
+    status, lines = ask(engine, "POST", "/images/create?fromImage=hako/starter&tag=latest")
+    assert status == 200
+    assert lines[0]["status"] == "Pulling from hako/starter"
+    assert lines[-1]["status"].startswith("Status: ")
+
+
+def test_volumes(engine: PrivateEngine) -> None:
+    status, made = ask(engine, "POST", "/volumes/create", json.dumps({"Name": "data", "Labels": {"a": "b"}}))
+    assert (status, made["Name"], made["Driver"]) == (201, "data", "local")
+    assert os.path.isdir(made["Mountpoint"])
+    status, nameless = ask(engine, "POST", "/volumes/create", "{}")
+    assert (status, len(nameless["Name"])) == (201, 64)
+    status, listed = ask(engine, "GET", "/volumes")
+    assert {one["Name"] for one in listed["Volumes"]} == {"data", nameless["Name"]}
+    assert ask(engine, "POST", "/volumes/prune")[1]["VolumesDeleted"] == [nameless["Name"]]
+    assert ask(engine, "POST", "/volumes/create", '{"Labels": {"a": 1}}')[0] == 400
+    run = engine.hako("create", "--name", "user", "-v", "data:/data", "hako/starter")
+    assert run.returncode == 0, run.stderr
+    status, answer = ask(engine, "DELETE", "/volumes/data")
+    assert (status, answer["message"]) == (409, f"remove data: volume is in use - [{run.stdout.strip()}]")
+    assert engine.hako("rm", "user").returncode == 0
+    assert ask(engine, "DELETE", "/volumes/data")[0] == 204
+    assert not os.path.exists(made["Mountpoint"])
+
+
+@pytest.fixture
+def tight() -> Iterator[PrivateEngine]:
+    """An engine whose data root holds 24 MB."""
+    disk = Path(tempfile.mkdtemp(prefix="hk-disk-", dir="/tmp"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tight", disk], check=True)
+    made = PrivateEngine()
+    (made.root / "d").symlink_to(disk)
+    try:
+        with made:
+            yield made
+    finally:
+        subprocess.run(["umount", "-l", disk], check=False)
+        os.rmdir(disk)
+
+
+def blobs(engine: PrivateEngine) -> int:
+    """Bytes under the manager's root."""
+    root = engine.root / "d/containerd"
+    return sum(
+        path.stat().st_size for path in root.rglob("*") if path.is_file() and "meta.db" not in path.name
+    )
+
+
+@pytest.mark.parametrize("size", [40 << 20, 16 << 20], ids=["archive", "unpacked"])
+def test_a_full_disk(tight: PrivateEngine, size: int) -> None:
+    before = blobs(tight)
+    status, answer = ask(tight, "POST", "/images/create?fromSrc=-&repo=big", archive(size))
+    assert status == 500
+    assert "no space left on device" in answer["message"].lower()
+    assert ask(tight, "GET", "/images/json") == (200, [])
+    deadline = time.monotonic() + 5
+    while blobs(tight) != before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert blobs(tight) == before
+    assert ask(tight, "POST", "/images/create?fromSrc=-&repo=small", archive(1 << 20))[0] == 200
+    assert ask(tight, "DELETE", "/images/small")[0] == 200
+
+
+def test_a_client_that_goes_away_leaves_nothing(engine: PrivateEngine) -> None:
+    ask(engine, "POST", "/images/prune?filters=" + '{"dangling":["false"]}')
+    before = blobs(engine)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(str(engine.socket))
+    sock.sendall(
+        b"POST /images/create?fromSrc=-&repo=cut HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n"
+    )
+    sock.sendall(archive(3 << 20)[: 2 << 20])
+    time.sleep(0.3)
+    sock.close()
+    deadline = time.monotonic() + 5
+    while blobs(engine) != before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert blobs(engine) == before
+    assert ask(engine, "GET", "/images/cut/json")[0] == 404

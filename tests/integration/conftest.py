@@ -23,7 +23,12 @@ def docker(engine: PrivateEngine, peer: Callable[[str], Path]) -> Docker:
     environment = {**os.environ, "DOCKER_HOST": engine.host, "DOCKER_CONFIG": str(engine.root / "docker")}
 
     def run(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
-        settings: dict[str, object] = {"capture_output": True, "text": True, "timeout": 60, "env": environment}
+        settings: dict[str, object] = {
+            "capture_output": True,
+            "text": True,
+            "timeout": 60,
+            "env": environment,
+        }
         if "input" not in options:
             settings["stdin"] = subprocess.DEVNULL
         return subprocess.run([program, *words], check=False, **(settings | options))  # type: ignore[call-overload,no-any-return]

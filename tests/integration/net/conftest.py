@@ -152,7 +152,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     yield here
     for engine in here.engines[:-1]:
         engine.close(remove=False)
-    last = here.engines[-1]
+    last = here.engines[-1] if here.engines else here.engine()  # also after a killed one
     ours = {network.bridge_name for network in last.list()}
     ours |= {veth_of(state) for network in last.list() for state in last.endpoints(network.id).values()}
     last.close(remove=True)

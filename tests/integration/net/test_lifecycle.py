@@ -225,6 +225,16 @@ def test_what_a_killed_engine_left_half_made_goes(site: Site) -> None:
         socket.create_connection(("127.0.0.1", port), 2)
 
 
+def test_another_name_for_the_default_bridge(site: Site) -> None:
+    site.engine().close(remove=False)
+    old, site.bridge = site.bridge, f"hkn{site.tag}"
+    networks = site.engine()
+    assert old not in site.devices()
+    assert networks.get("bridge").bridge_name == site.bridge
+    with Netlink(NETLINK_NETFILTER) as netlink:
+        assert not nft.exists(netlink, table_name(old))
+
+
 def test_a_damaged_bridge_is_repaired(site: Site, networks: Networks) -> None:
     with Netlink() as netlink:
         netlink.run([rt.delete_link(site.bridge)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from ipaddress import IPv4Address
@@ -251,6 +252,7 @@ def test_connect_and_disconnect_while_it_runs(networks: Networks, neighbour: Nei
 
 
 def test_port_in_use(networks: Networks) -> None:
+    descriptors = len(os.listdir("/proc/self/fd"))
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(Internal) as caught:
@@ -261,6 +263,7 @@ def test_port_in_use(networks: Networks) -> None:
     assert words.endswith(":80/tcp: address already in use")
     assert networks.in_use("bridge") == []
     assert networks.attachment(A) is None
+    assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
 def test_a_published_port_is_held(networks: Networks) -> None:

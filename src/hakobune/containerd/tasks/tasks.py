@@ -91,9 +91,18 @@ class Tasks:
         return task.pid
 
     async def _make_shim(self, task: Task) -> None:
+        """A zygote that dies over the request may have made the shim or not: who listens is taken."""
         bundle = task.bundle
-        await self._zygote.shim(bundle.namespace, bundle.id, bundle.path, bundle.socket, self._events_address)
-        await task.connect()
+        words = (bundle.namespace, bundle.id, bundle.path, bundle.socket, self._events_address)
+        try:
+            await self._zygote.shim(*words)
+            await task.connect()
+        except Unavailable:
+            try:
+                await task.connect()
+            except Unavailable:
+                await self._zygote.shim(*words)
+                await task.connect()
 
     async def _undo(self, task: Task) -> None:
         """After a Create that failed at any step: a shim that nobody is connected to is looked for, too."""

@@ -10,7 +10,7 @@ import pytest
 
 from hakobune.containerd.client import Client
 from hakobune.testing.manager import PrivateManager
-from hakobune.testing.recipes import create, remove
+from hakobune.testing.recipes import ROOTED, create, remove
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -71,7 +71,7 @@ def test_content_and_leases(ctr) -> None:
 
 def test_run(ctr, run) -> None:
     async def lower(client: Client) -> str:
-        mounts = await client.snapshots.view("looked", "starter")
+        mounts = await client.snapshots.view("looked", "starter", ROOTED)
         await client.snapshots.remove("looked")
         return mounts[0].source
 

@@ -122,7 +122,7 @@ def test_layers_are_applied_onto_each_other(run) -> None:
             assert (applied.digest, applied.size) == (digest, size)
             await client.snapshots.commit(f"layer{number}", "unpack", ROOTED)
             parent = f"layer{number}"
-        view = await client.snapshots.view("look", "layer1")
+        view = await client.snapshots.view("look", "layer1", ROOTED)
         lowers = next(o for o in view[0].options if o.startswith("lowerdir=")).partition("=")[2].split(":")
         assert (Path(lowers[0]) / "b").read_text() == "2"
         assert (Path(lowers[0]) / "a").is_char_device()

@@ -34,7 +34,7 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_IFAL
 _IFLA_NET_NS_FD, _IFLA_EXT_MASK = 28, 29
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
-_IFLA_BRPORT_MODE = 4  # hairpin
+_IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33  # MODE: hairpin
 
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
@@ -135,14 +135,16 @@ def add_veth(veth: Veth) -> Message:
     return Message(_RTM_NEWLINK, _link(0, True, pairs), NLM_F_CREATE | NLM_F_EXCL, f"veth {veth.name}")
 
 
-def set_hairpin(name: str) -> Message:
-    """Let a bridge's port send back where a frame came from: a container that calls its own published port."""
-    slave: list[tuple[int, Value]] = [
-        (_IFLA_INFO_SLAVE_KIND, "bridge"),
-        (_IFLA_INFO_SLAVE_DATA, [(_IFLA_BRPORT_MODE, b"\1")]),
+def set_port(name: str, *, isolated: bool) -> Message:
+    """Order a bridge's port: it sends back where a frame came from (a container that calls its own published
+    port); `isolated` ports reach the bridge but not each other."""
+    options: list[tuple[int, Value]] = [
+        (_IFLA_BRPORT_MODE, b"\1"),
+        (_IFLA_BRPORT_ISOLATED, bytes([isolated])),
     ]
+    slave: list[tuple[int, Value]] = [(_IFLA_INFO_SLAVE_KIND, "bridge"), (_IFLA_INFO_SLAVE_DATA, options)]
     pairs: list[tuple[int, Value]] = [(_IFLA_IFNAME, name), (_IFLA_LINKINFO, slave)]
-    return Message(_RTM_NEWLINK, _link(0, None, pairs), 0, f"hairpin mode of {name}")
+    return Message(_RTM_NEWLINK, _link(0, None, pairs), 0, f"bridge port {name}")
 
 
 def set_up(index: int) -> Message:

@@ -75,7 +75,9 @@ class Networks:
         subnet is used by others; a network of users that cannot be made is logged and stays out of order.
         """
         with _kernel("start of the network"):
+            before = [network for network in self._catalog.bridged() if network.name == "bridge"]
             self._catalog.ensure_predefined(self._foreign_subnets())
+            self._rename(before)
             for network in self._catalog.bridged():
                 try:
                     self._ensure(network)
@@ -214,6 +216,13 @@ class Networks:
         mtu = network.mtu or self._settings.mtu
         self._bridges[network.id] = bridge.ensure(self._netlink, network, mtu=mtu)
 
+    def _rename(self, before: Listing) -> None:
+        """Another name for the default bridge than at the last run: the old one goes with its table."""
+        for network in before:
+            if network.bridge_name != self._settings.bridge:
+                bridge.remove(self._netlink, network)
+                Rules(self._filter, network.bridge_name).remove()
+
     def _discard(self, network: Network) -> None:
         bridge.remove(self._netlink, network)
         self._bridges.pop(network.id, None)
@@ -223,7 +232,7 @@ class Networks:
 
     def _foreign_subnets(self) -> Subnets:
         """Subnets that the host has a route to, other than by our bridges."""
-        names = {network.bridge_name for network in self._catalog.bridged()} | {self._settings.bridge}
+        names = {network.bridge_name for network in self._catalog.bridged()}
         ours = {link.index for link in rt.list_links(self._netlink) if link.name in names}
         return [subnet for subnet, index in rt.routes(self._netlink) if index not in ours]
 

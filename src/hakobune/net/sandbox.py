@@ -286,7 +286,7 @@ class Sandboxes:
                 raise FailedPrecondition(f"network {network.name} is out of order: its bridge cannot be made")
             mtu = network.mtu or self._settings.mtu
             pair = rt.Veth(place.veth, master, place.device, netns, place.mac, mtu)
-            messages += [rt.add_veth(pair), rt.set_hairpin(place.veth)]
+            messages += [rt.add_veth(pair), rt.set_port(place.veth, isolated=not network.icc)]
         self._netlink.run(messages)
         within = []
         for place in places:

@@ -23,8 +23,24 @@ _MACHINE = os.uname().machine
 
 # <asm/unistd_64.h>; numbers from 424 on are the same everywhere.
 _NR_SPECIFIC: dict[str, dict[str, int]] = {
-    "x86_64": {"pivot_root": 155, "capget": 125, "capset": 126, "setns": 308, "seccomp": 317, "keyctl": 250},
-    "aarch64": {"pivot_root": 41, "capget": 90, "capset": 91, "setns": 268, "seccomp": 277, "keyctl": 219},
+    "x86_64": {
+        "rt_sigaction": 13,
+        "pivot_root": 155,
+        "capget": 125,
+        "capset": 126,
+        "setns": 308,
+        "seccomp": 317,
+        "keyctl": 250,
+    },
+    "aarch64": {
+        "rt_sigaction": 134,
+        "pivot_root": 41,
+        "capget": 90,
+        "capset": 91,
+        "setns": 268,
+        "seccomp": 277,
+        "keyctl": 219,
+    },
 }
 _NR = _NR_SPECIFIC.get(_MACHINE, _NR_SPECIFIC["x86_64"]) | {
     "pidfd_send_signal": 424,
@@ -319,6 +335,15 @@ def clone3(flags: int, *, cgroup_fd: int = -1) -> int:
     if result < 0:
         raise OSError(number, os.strerror(number), "clone3")
     return result
+
+
+_DEFAULT_ACTION = bytes(32)  # struct kernel_sigaction: SIG_DFL, no flags, no restorer, an empty mask
+
+
+def default_hidden_signals() -> None:
+    """rt_sigaction(2) to SIG_DFL for 32 and 33, which the C library hides; a parent may have left them ignored."""
+    for number in (32, 33):
+        _call("rt_sigaction", number, _DEFAULT_ACTION, None, 8)
 
 
 def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:

@@ -111,6 +111,7 @@ def ask_redis(port: int, *words: str) -> str:
         connection.sendall(request.encode())
         answer = connection.recv(4096).decode()
     assert answer, "no answer"
+    assert not answer.startswith("-LOADING"), answer
     return answer
 
 

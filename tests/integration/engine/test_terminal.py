@@ -72,9 +72,8 @@ def test_a_shell_with_its_size_and_exit_code(terminal: Callable[..., Terminal]) 
     shell.expect("size 30 90")
     shell.size(40, 100)
     os.killpg(shell.process.pid, signal.SIGWINCH)
-    time.sleep(0.3)
-    shell.type("echo si''ze $(stty size)\n")
-    shell.expect("size 40 100")
+    shell.type("until [ \"$(stty size)\" = '40 100' ]; do sleep 0.1; done; echo chan''ged\n")
+    shell.expect("changed")
     shell.type("exit 5\n")
     assert shell.end() == 5
 

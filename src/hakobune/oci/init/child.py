@@ -62,6 +62,7 @@ def forget_signals() -> None:
     for number in signal.valid_signals():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+    sys.default_hidden_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

@@ -92,9 +92,7 @@ async def prune(deps: Deps, filters: Filters) -> dict[str, Any]:
     for container in deps.store:
         if container.state.running or container.state.status == "restarting":
             continue
-        if not filters.labels(container.config["Labels"]):
-            continue
-        if "label!" in filters and filters.labels(container.config["Labels"], name="label!"):
+        if not filters.pruned(container.config["Labels"], container.created):
             continue
         try:
             used = await deps.runtime.usage(container.id)

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 from hakobune.engine.containers.deps import Deps
 from hakobune.engine.containers.model import Container
 from hakobune.engine.http.message import Query, Request, Response, Taken
+from hakobune.engine.schema.times import moment as moment
 from hakobune.errors import HakoError, InvalidArgument, Unimplemented
-from hakobune.logs.json_file import Reader, parse_time
+from hakobune.logs.json_file import Reader
 from hakobune.logs.render import View, batches
 
 
@@ -26,21 +27,9 @@ def view(query: Query, *, tty: bool) -> View:
         since=moment(query.get("since")),
         until=moment(query.get("until")),
         timestamps=query.bool("timestamps"),
-        tail=int(tail) if tail.isdigit() else -1,
+        tail=int(tail) if tail.isascii() and tail.isdigit() else -1,
         framed=not tty,
     )
-
-
-def moment(text: str) -> int:
-    """Seconds since the epoch with a fraction, or RFC 3339 -> nanoseconds; 0 for nothing. Raises InvalidArgument."""
-    if text in ("", "0"):
-        return 0
-    seconds, _, fraction = text.partition(".")
-    if seconds.lstrip("-").isdigit() and (not fraction or fraction.isdigit()):
-        return max(0, int(seconds) * 1_000_000_000 + int((fraction or "0").ljust(9, "0")[:9]))
-    if found := parse_time(text):
-        return found
-    raise InvalidArgument(f"invalid value for time: {text!r}")
 
 
 def _media(*, tty: bool, version: tuple[int, int]) -> str:

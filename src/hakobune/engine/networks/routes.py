@@ -13,19 +13,34 @@ from hakobune.engine.http.router import Route
 from hakobune.engine.schema.filters import Filters
 from hakobune.engine.schema.shape import checked
 from hakobune.engine.schema.times import rfc3339
-from hakobune.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
+from hakobune.errors import InvalidArgument, NotFound, PermissionDenied
 from hakobune.net.model import Attachment, CreateNetwork, Endpoint, EndpointState, Network
 
 _CREATE: dict[str, tuple[type, Any]] = {
     "Name": (str, ""),
-    "Driver": (str, "bridge"),
+    "Driver": (str, ""),
     "IPAM": (dict, {}),
     "Internal": (bool, False),
     "Attachable": (bool, False),
+    "EnableIPv4": (bool, True),
     "EnableIPv6": (bool, False),
+    "Ingress": (bool, False),
+    "ConfigOnly": (bool, False),
     "Options": (dict, {}),
     "Labels": (dict, {}),
 }
+_POOL: dict[str, tuple[type, Any]] = {
+    "Subnet": (str, ""),
+    "Gateway": (str, ""),
+    "IPRange": (str, ""),
+    "AuxiliaryAddresses": (dict, {}),
+}
+_ENDPOINT: dict[str, tuple[type, Any]] = {
+    "IPAMConfig": (dict, {}),
+    "Aliases": (list, []),
+    "MacAddress": (str, ""),
+}
+_UNSERVED = {"Ingress": "ingress networks of a swarm", "ConfigOnly": "networks that are a configuration only"}
 _FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
 PREDEFINED = ("bridge", "host", "none")
 
@@ -57,6 +72,7 @@ class Edge:
         config = [{"Subnet": network.subnet, "Gateway": network.gateway}] if network.subnet else []
         if config and network.ip_range:
             config[0]["IPRange"] = network.ip_range
+        builtin = network.name in PREDEFINED
         return {
             "Name": network.name,
             "Id": network.id,
@@ -65,7 +81,7 @@ class Edge:
             "Driver": network.driver,
             "EnableIPv4": True,
             "EnableIPv6": False,
-            "IPAM": {"Driver": "default", "Options": None, "Config": config},
+            "IPAM": {"Driver": "default", "Options": None if builtin else {}, "Config": config},
             "Internal": network.internal,
             "Attachable": network.attachable,
             "Ingress": False,
@@ -114,6 +130,9 @@ class Edge:
         """GET /networks."""
         filters = request.query.filters()
         filters.check(_FILTERS)
+        for kind in filters.get("type"):
+            if kind not in ("builtin", "custom"):
+                raise InvalidArgument(f"invalid filter: 'type'='{kind}'")
         return json_response(
             [
                 self._document(one, containers=False)
@@ -128,30 +147,7 @@ class Edge:
 
     async def create(self, request: Request) -> Response:
         """POST /networks/create."""
-        body = checked(await request.json(), _CREATE, "NetworkCreate")
-        if not body["Name"]:
-            raise InvalidArgument("network name is empty: give it one")
-        if body["Driver"] != "bridge":
-            raise NotFound(
-                f'could not find plugin {body["Driver"]} in v1 plugin registry: plugin "{body["Driver"]}" not found'
-            )
-        if body["EnableIPv6"]:
-            raise InvalidArgument("IPv6 networks are not served yet")
-        pools = body["IPAM"].get("Config") or [{}]
-        if len(pools) > 1:
-            raise InvalidArgument("bridge driver doesn't support multiple subnets")
-        network = self._networks.create(
-            CreateNetwork(
-                name=body["Name"],
-                subnet=pools[0].get("Subnet") or "",
-                gateway=pools[0].get("Gateway") or "",
-                ip_range=pools[0].get("IPRange") or "",
-                labels=body["Labels"],
-                options=body["Options"],
-                internal=body["Internal"],
-                attachable=body["Attachable"],
-            )
-        )
+        network = self._networks.create(wanted(await request.json()))
         self._tell("create", network)
         return json_response({"Id": network.id, "Warning": ""}, 201)
 
@@ -161,8 +157,8 @@ class Edge:
         if network.name in PREDEFINED:
             raise PermissionDenied(f"{network.name} is a pre-defined network and cannot be removed")
         if users := self._containers(network):
-            words = " ".join(
-                f'name:"{user["Name"]}" id:"{identity[:12]}"' for identity, user in users.items()
+            words = ", ".join(
+                f'name:"{user["Name"]}" id:"{user["EndpointID"][:12]}"' for user in users.values()
             )
             raise PermissionDenied(
                 f"error while removing network: network {network.name} has active endpoints ({words})"
@@ -175,11 +171,11 @@ class Edge:
         """POST /networks/prune."""
         filters = request.query.filters()
         filters.check(("label", "label!", "until"))
-        wanted = {name for one in self._store for name in (one.host["NetworkMode"], *one.endpoints)}
+        named = {name for one in self._store for name in (one.host["NetworkMode"], *one.endpoints)}
         gone = []
         for network in self._networks.list():
-            used = network.name in wanted or network.id in wanted or self._networks.endpoints(network.id)
-            if network.name in PREDEFINED or used or not filters.labels(network.labels):
+            used = network.name in named or network.id in named or self._networks.endpoints(network.id)
+            if network.name in PREDEFINED or used or not filters.pruned(network.labels, network.created):
                 continue
             self._networks.remove(network.id)
             self._tell("destroy", network)
@@ -191,6 +187,7 @@ class Edge:
         body = checked(
             await request.json(), {"Container": (str, ""), "EndpointConfig": (dict, {})}, "NetworkConnect"
         )
+        checked(body["EndpointConfig"], _ENDPOINT, "EndpointConfig")
         network = self._networks.get(request.params["id"])
         container = self._store.get(body["Container"])
         _check_mode(container, network)
@@ -240,11 +237,70 @@ class Edge:
         )
 
 
+def wanted(document: Any) -> CreateNetwork:
+    """A create request, checked. Raises InvalidArgument, NotFound for a driver that nobody has."""
+    body = checked(document, _CREATE, "NetworkCreate")
+    if not body["Name"]:
+        raise InvalidArgument("network name is empty: give it one")
+    driver = body["Driver"] or "bridge"
+    if driver not in ("bridge", "host", "null"):
+        raise NotFound(f'could not find plugin {driver} in v1 plugin registry: plugin "{driver}" not found')
+    for name, word in _UNSERVED.items():
+        if body[name]:
+            raise InvalidArgument(f"{name}: {word} are not served")
+    if body["EnableIPv6"]:
+        raise InvalidArgument("IPv6 networks are not served yet")
+    if not body["EnableIPv4"]:
+        raise InvalidArgument("IPv4 cannot be switched off: there would be no addresses")
+    pool = _pool(checked(body["IPAM"], {"Driver": (str, ""), "Config": (list, [])}, "NetworkCreate.IPAM"))
+    return CreateNetwork(
+        name=body["Name"],
+        driver=driver,
+        subnet=pool["Subnet"],
+        gateway=pool["Gateway"],
+        ip_range=pool["IPRange"],
+        labels=_texts(body, "Labels"),
+        options=_texts(body, "Options"),
+        internal=body["Internal"],
+        attachable=body["Attachable"],
+    )
+
+
+def _pool(ipam: dict[str, Any]) -> dict[str, Any]:
+    """The one subnet that is asked for, empty texts where nothing is."""
+    if ipam["Driver"] not in ("", "default"):
+        raise InvalidArgument(f"invalid ipam driver: {ipam['Driver']}")
+    if len(ipam["Config"]) > 1:
+        raise InvalidArgument("bridge driver doesn't support multiple subnets")
+    pool = checked(next(iter(ipam["Config"]), None), _POOL, "NetworkCreate.IPAM.Config")
+    if pool["AuxiliaryAddresses"]:
+        raise InvalidArgument("AuxiliaryAddresses are not served")
+    return pool
+
+
+def _texts(body: dict[str, Any], name: str) -> dict[str, str]:
+    for key, value in body[name].items():
+        if not isinstance(value, str):
+            raise InvalidArgument(
+                f"invalid JSON: NetworkCreate.{name}.{key}: a string is needed, got {value!r:.60}"
+            )
+    return dict(body[name])
+
+
 def _check_mode(container: Container, network: Network) -> None:
     mode = container.host["NetworkMode"]
-    if network.name in ("host", "none") or mode in ("host", "none") or mode.startswith("container:"):
-        name = network.name if network.name in ("host", "none") else mode
-        raise Conflict(f"container cannot be connected to network {network.name}: one of the two is {name}")
+    if mode.startswith("container:"):
+        raise InvalidArgument(
+            "container sharing network namespace with another container or host cannot be connected to any other network"
+        )
+    if "host" in (network.name, mode):
+        raise InvalidArgument(
+            "container cannot be disconnected from host network or connected to host network"
+        )
+    if "none" in (network.name, mode):
+        raise InvalidArgument(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        )
 
 
 def routes(networks: Networks, store: Store, bus: Bus) -> list[Route]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from hakobune.engine.schema import times
 from hakobune.errors import InvalidArgument
 
 
@@ -39,6 +40,16 @@ class Filters:
     def labels(self, labels: Mapping[str, str], *, name: str = "label") -> bool:
         """Whether all wanted labels (`key` or `key=value`) are there."""
         return all(_has_label(labels, wanted) for wanted in self.get(name))
+
+    def pruned(self, labels: Mapping[str, str], created: int) -> bool:
+        """Whether a prune means something with these labels, made at `created` (ns): `label`, `label!`, `until`.
+
+        Raises InvalidArgument for an `until` that is none.
+        """
+        if any(created >= times.bound(text) for text in self.get("until")):
+            return False
+        unwanted = any(_has_label(labels, wanted) for wanted in self.get("label!"))
+        return self.labels(labels) and not unwanted
 
     def bool(self, name: str, default: bool) -> bool:
         """A filter that is true or false. Raises InvalidArgument for anything else."""

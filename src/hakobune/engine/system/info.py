@@ -13,6 +13,7 @@ from hakobune.cgroups import layout
 from hakobune.engine.config import Config
 from hakobune.engine.http.router import MAX_VERSION, MIN_VERSION, version_text
 from hakobune.logs.json_file import rfc3339
+from hakobune.net.model import DEFAULT_POOLS
 
 VERSION = "0.1.0"
 
@@ -56,7 +57,7 @@ def version(manager: str) -> dict[str, Any]:
         "Platform": {"Name": "Hakobune"},
         "Components": [
             {"Name": "Engine", "Version": VERSION, "Details": details},
-            {"Name": "hako-containerd", "Version": manager, "Details": {"GitCommit": ""}},
+            {"Name": "containerd", "Version": manager, "Details": {"GitCommit": ""}},
             {"Name": "hako-runtime", "Version": VERSION, "Details": {"GitCommit": ""}},
         ],
         "Version": VERSION,
@@ -70,8 +71,21 @@ def version(manager: str) -> dict[str, Any]:
     }
 
 
-def info(config: Config, identity: str, counts: Mapping[str, int], now: int) -> dict[str, Any]:
-    """`counts` has Containers, ContainersRunning, … Images; `now` in nanoseconds since the epoch."""
+def _forwards() -> bool:
+    try:
+        with open("/proc/sys/net/ipv4/ip_forward") as file:
+            return file.read().strip() == "1"
+    except OSError:
+        return False
+
+
+def info(
+    config: Config, identity: str, counts: Mapping[str, int], now: int, manager: str = ""
+) -> dict[str, Any]:
+    """`counts` has Containers, ContainersRunning, … Images; `now` in nanoseconds since the epoch.
+
+    `manager` is the version of the containerd below.
+    """
     found = layout.detect()
     unified = not found.v1
     release = _os_release()
@@ -93,7 +107,7 @@ def info(config: Config, identity: str, counts: Mapping[str, int], now: int) -> 
         "CPUShares": True,
         "CPUSet": True,
         "PidsLimit": True,
-        "IPv4Forwarding": True,
+        "IPv4Forwarding": _forwards(),
         "OomKillDisable": not unified,
         "Debug": config.debug,
         "NFd": len(os.listdir("/proc/self/fd")),
@@ -128,9 +142,16 @@ def info(config: Config, identity: str, counts: Mapping[str, int], now: int) -> 
         "LiveRestoreEnabled": True,
         "Isolation": "",
         "InitBinary": "",
-        "ContainerdCommit": {"ID": ""},
-        "RuncCommit": {"ID": ""},
+        "ContainerdCommit": {"ID": manager},
+        "RuncCommit": {"ID": VERSION},
         "InitCommit": {"ID": ""},
         "SecurityOptions": ["name=seccomp,profile=builtin"] + (["name=cgroupns"] if unified else []),
-        "Warnings": None,
+        "DefaultAddressPools": [{"Base": base, "Size": size} for base, size in config.pools or DEFAULT_POOLS],
+        "FirewallBackend": {"Driver": "nftables"},
+        "CDISpecDirs": [],
+        "Containerd": {
+            "Address": config.containerd_address,
+            "Namespaces": {"Containers": "moby", "Plugins": "plugins.moby"},
+        },
+        "Warnings": [],
     }  # fmt: skip

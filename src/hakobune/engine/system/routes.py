@@ -11,13 +11,19 @@ from hakobune.engine.containers.deps import now
 from hakobune.engine.http.message import Request, Response, json_response
 from hakobune.engine.http.router import Route
 from hakobune.engine.system import info
-from hakobune.errors import HakoError, Unavailable, Unimplemented
+from hakobune.errors import HakoError, InvalidArgument, NotFound, Unavailable, Unimplemented
 
 _NO_SWARM = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
     "and try again."
 )
 _SWARM = ("/swarm", "/nodes", "/services", "/tasks", "/secrets", "/configs")
+_KINDS = {  # of /system/df -> fields of its answer
+    "container": ("Containers",),
+    "image": ("Images", "LayersSize"),
+    "volume": ("Volumes",),
+    "build-cache": ("BuildCache",),
+}
 _PING = (
     ("Content-Type", "text/plain; charset=utf-8"),
     ("Builder-Version", "1"),
@@ -44,18 +50,21 @@ def routes(deps: SystemDeps) -> list[Route]:
     async def ping(_request: Request) -> Response:
         return Response(200, b"OK", _PING)
 
-    async def version(_request: Request) -> Response:
+    async def manager() -> str:
         try:
-            manager = await deps.manager_version()
+            return await deps.manager_version()
         except HakoError:
-            manager = "not reachable"
-        return json_response(info.version(manager))
+            return "not reachable"
+
+    async def version(_request: Request) -> Response:
+        return json_response(info.version(await manager()))
 
     async def about(_request: Request) -> Response:
-        return json_response(info.info(deps.config, deps.identity, await deps.counts(), now()))
+        counts = await deps.counts()
+        return json_response(info.info(deps.config, deps.identity, counts, now(), await manager()))
 
-    async def usage(_request: Request) -> Response:
-        return json_response(await deps.usage())
+    async def usage(request: Request) -> Response:
+        return json_response(_chosen(await deps.usage(), request.query.all("type")))
 
     async def no_swarm(_request: Request) -> Response:
         raise Unavailable(_NO_SWARM)
@@ -65,6 +74,9 @@ def routes(deps: SystemDeps) -> list[Route]:
 
     async def no_cache(_request: Request) -> Response:
         return json_response({"CachesDeleted": None, "SpaceReclaimed": 0})
+
+    async def no_plugin(request: Request) -> Response:
+        raise NotFound(f'plugin "{request.params["name"]}" not found')
 
     async def not_yet(request: Request) -> Response:
         raise Unimplemented(f"{request.method} {request.path} is not served yet")
@@ -76,10 +88,32 @@ def routes(deps: SystemDeps) -> list[Route]:
         Route("GET", "/info", about),
         Route("GET", "/system/df", usage),
         Route("GET", "/plugins", none),
+        Route("GET", "/plugins/{name}/json", no_plugin),
         Route("POST", "/auth", not_yet),
         Route("POST", "/build", not_yet),
         Route("POST", "/build/prune", no_cache),
         Route("POST", "/session", not_yet),
         Route("GET", "/distribution/{name}/json", not_yet),
+        Route("POST", "/swarm/init", not_yet),
+        Route("POST", "/swarm/join", not_yet),
         *(Route("GET", path, no_swarm) for path in _SWARM),
+        *(
+            Route(method, f"{path}/{{rest}}", no_swarm)
+            for path in _SWARM
+            for method in ("GET", "POST", "DELETE")
+        ),
     ]
+
+
+def _chosen(usage: dict[str, Any], kinds: list[str]) -> dict[str, Any]:
+    """Only the kinds of things that were asked for; all without a choice. Raises InvalidArgument."""
+    for kind in kinds:
+        if kind not in _KINDS:
+            raise InvalidArgument(f"unknown object type: {kind}")
+    if not kinds:
+        return usage
+    unwanted = {name for kind, names in _KINDS.items() if kind not in kinds for name in names}
+    return {
+        name: (0 if name == "LayersSize" else None) if name in unwanted else value
+        for name, value in usage.items()
+    }

@@ -6,13 +6,16 @@ Names and meanings are dockerd's. Raises InvalidArgument with the key and what t
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from hakobune.errors import InvalidArgument
+
+_T = TypeVar("_T")
 
 DATA_ROOT = "/var/lib/hakobune"
 EXEC_ROOT = "/run/hakobune"
@@ -81,6 +84,17 @@ _KEYS: dict[str, tuple[str, type]] = {
 }
 
 
+# keys and flags of dockerd that mean something which is not here
+_NOT_YET = (
+    "authorization-plugins", "cgroup-parent", "default-ipc-mode",
+    "default-ulimits", "dns-opts", "dns-search", "exec-opts", "features", "fixed-cidr", "init",
+    "insecure-registries", "ipv6", "proxies", "registry-mirrors", "runtimes", "seccomp-profile",
+    "storage-driver", "storage-opts", "tls", "tlscacert", "tlscert", "tlskey", "tlsverify", "userns-remap",
+)  # fmt: skip
+_NOT_YET_FLAGS = ("tls", "tlsverify")
+_NOT_YET_OPTIONS = ("add-runtime", "tlscacert", "tlscert", "tlskey", "registry-mirror", "storage-driver")
+
+
 class _Parser(argparse.ArgumentParser):
     """Errors are the project's own."""
 
@@ -88,11 +102,20 @@ class _Parser(argparse.ArgumentParser):
         raise InvalidArgument(f"{message}; see hakod --help")
 
 
+_REFUSED = "not_yet"
+
+
+def _refused(name: str) -> Callable[[str], str]:
+    """Takes the value of an option and remembers only the option."""
+    return lambda value: name
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="hakod",
         description="Hakobune's engine: the Docker API, on a hako-containerd of its own or the one you name.",
         argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
     )
     option = parser.add_argument
     option("-H", "--host", dest="hosts", action="append", metavar="ADDRESS",
@@ -134,7 +157,10 @@ def _parser() -> argparse.ArgumentParser:
     option("--dns", action="append", metavar="ADDRESS", help="DNS server of containers; may repeat")
     option("--live-restore", action="store_true", help="accepted: containers always outlive the daemons")
     option("--default-runtime", metavar="NAME", help="hako, the only one so far")
-    option("--add-runtime", action="append", metavar="NAME=PATH", help="not served yet")
+    for name in _NOT_YET_FLAGS:
+        option(f"--{name}", dest=_REFUSED, action="append_const", const=name, help="not served yet")
+    for name in _NOT_YET_OPTIONS:
+        option(f"--{name}", dest=_REFUSED, action="append", type=_refused(name), help="not served yet")
     option("-l", "--log-level", metavar="LEVEL", help="accepted")
     option("-D", "--debug", action="store_true", help="say more")
     option("-v", "--version", action="store_true", help="say the version and end")
@@ -180,19 +206,20 @@ def _read(path: str, *, must: bool) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidArgument(f"configuration file {path}: an object is needed")
     for key, value in document.items():
+        if key in _NOT_YET:
+            raise InvalidArgument(f"configuration file {path}: {key} is not served yet: remove it")
         if key not in _KEYS:
             raise InvalidArgument(
                 f"the following directives don't match any configuration option: {key} (in {path})"
             )
-        if not isinstance(value, _KEYS[key][1]):
+        if not _has_type(value, _KEYS[key][1]):
             raise InvalidArgument(f"configuration file {path}: {key}: {value!r} has the wrong type")
     return document
 
 
 def _config(given: dict[str, Any]) -> Config:
-    for name in ("add_runtime",):
-        if given.pop(name, None):
-            raise InvalidArgument("--add-runtime: other runtimes than hako are not served yet")
+    if refused := given.pop(_REFUSED, None):
+        raise InvalidArgument(f"--{refused[0]} is not served yet")
     if given.pop("default_runtime", "hako") != "hako":
         raise InvalidArgument("--default-runtime: hako is the only runtime so far")
     for accepted in ("live_restore", "log_level"):
@@ -208,22 +235,63 @@ def _config(given: dict[str, Any]) -> Config:
     given.setdefault("pidfile", f"{exec_root}/hakod.pid")
     for name in ("labels", "dns"):
         given[name] = tuple(given.get(name, ()))
+    _check(given)
     return Config(hosts=tuple(check_host(host) for host in hosts), **given)
 
 
-def check_host(host: str) -> str:
+def _check(given: Mapping[str, Any]) -> None:
+    """Values that only show later that they are wrong. Raises InvalidArgument naming the flag."""
+    for name, value in (("ip", given.get("host_ip")), *(("dns", address) for address in given["dns"])):
+        if value is not None:
+            _parsed(ipaddress.ip_address, name, value)
+    if given.get("bip"):
+        _parsed(ipaddress.IPv4Interface, "bip", given["bip"])
+    for base, size in given["pools"]:
+        network = _parsed(ipaddress.IPv4Network, "default-address-pool", base)
+        if not network.prefixlen <= size <= 30:
+            raise InvalidArgument(f"--default-address-pool: subnets of size {size} cannot be cut from {base}")
+    if not 68 <= given.get("mtu", 1500) <= 65535:  # the least that IPv4 allows, the most that a packet has
+        raise InvalidArgument(f"--mtu: {given['mtu']} is not between 68 and 65535")
+    for label in given["labels"]:
+        _pair(label, "label")
+
+
+def _parsed(read: Callable[[str], _T], name: str, text: str) -> _T:
+    try:
+        return read(text)
+    except ValueError as err:
+        raise InvalidArgument(f"--{name}: {err}") from err
+
+
+def _has_type(value: object, kind: type) -> bool:
+    """JSON's true is no number; lists but those of pools, and objects, hold texts only."""
+    if kind is int and isinstance(value, bool):
+        return False
+    if isinstance(value, dict) and kind is dict:
+        return all(isinstance(one, str) for one in value.values())
+    if isinstance(value, list) and kind is list:
+        return all(isinstance(one, str | dict) for one in value)
+    return isinstance(value, kind)
+
+
+def check_host(host: Any) -> str:
     """An address to listen on. Raises InvalidArgument."""
+    if not isinstance(host, str):
+        raise InvalidArgument(f"unable to parse docker host `{host}`: a text is needed")
     scheme, found, rest = host.partition("://")
     if not found and host.startswith("/"):
         return f"unix://{host}"
     if scheme == "unix" and rest.startswith("/"):
         return host
-    if scheme == "tcp" and rest.rpartition(":")[2].isdigit():
+    port = rest.rpartition(":")[2]
+    if scheme == "tcp" and port.isascii() and port.isdigit() and int(port) < 65536:
         return host
     raise InvalidArgument(f"unable to parse docker host `{host}`: unix:///PATH or tcp://HOST:PORT is needed")
 
 
-def _pair(text: str, what: str) -> tuple[str, str]:
+def _pair(text: Any, what: str) -> tuple[str, str]:
+    if not isinstance(text, str):
+        raise InvalidArgument(f"--{what}: {text!r} is not of the form key=value")
     key, found, value = text.partition("=")
     if not found or not key:
         raise InvalidArgument(f"--{what}: {text!r} is not of the form key=value")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -88,10 +89,13 @@ async def _usage(rooms: Rooms) -> dict[str, Any]:
     users = {image.id: sum(one.image == image.id for one in rooms.deps.store) for image in images}
     volumes = []
     for volume in rooms.volumes.every():
-        usage = {"Size": size(volume.path), "RefCount": len(rooms.volumes.users(volume.name))}
+        usage = {
+            "Size": await asyncio.to_thread(size, volume.path),
+            "RefCount": len(rooms.volumes.users(volume.name)),
+        }
         volumes.append(volume_routes.document(volume) | {"UsageData": usage})
     return {
-        "LayersSize": sum(image.size for image in images),
+        "LayersSize": sum({image.chain: image.size for image in images}.values()),
         "Images": [document.summary(image, users[image.id]) for image in images],
         "Containers": await listing.listing(rooms.deps, every=True, limit=0, size=True, filters=Filters()),
         "Volumes": volumes,

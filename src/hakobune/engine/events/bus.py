@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from hakobune.engine.schema.filters import Filters
@@ -68,10 +68,13 @@ class Bus:
                 queue.get_nowait()
             queue.put_nowait(event)
 
-    async def listen(self, since: int, until: int, filters: Filters) -> AsyncIterator[Event]:
-        """Events from `since` on (nanoseconds; 0: from now), live until `until` (0: for ever)."""
+    async def listen(self, since: int, until: int, filters: Filters) -> AsyncGenerator[Event, None]:
+        """Events from `since` on, live until `until` (0: for ever), both in nanoseconds since the epoch.
+
+        Without `since` those from now on; with `until` alone, all that are remembered come first.
+        """
         queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE)
-        past = [event for event in self._past if since and event["timeNano"] >= since]
+        past = [event for event in self._past if (since or until) and event["timeNano"] >= since]
         self._listeners.add(queue)
         try:
             for event in past:
@@ -99,16 +102,15 @@ async def _next(queue: asyncio.Queue[Event], until: int) -> Event | None:
 
 def fits(event: Event, filters: Filters) -> bool:
     """Whether a listener with these filters wants it."""
-    actor, attributes = event["Actor"]["ID"], event["Actor"]["Attributes"]
     if not filters.any_of("type", [event["Type"]]) or not filters.any_of("scope", [event["scope"]]):
         return False
     if "event" in filters and not any(_is(event["Action"], wanted) for wanted in filters.get("event")):
         return False
-    if not filters.labels(attributes):
+    if not filters.labels(event["Actor"]["Attributes"]):
         return False
     for kind in _ACTORS:
         wanted = filters.get(kind)
-        if wanted and not any(_names(event, kind, actor, attributes, value) for value in wanted):
+        if wanted and not any(_names(event, kind, value) for value in wanted):
             return False
     return True
 
@@ -117,9 +119,19 @@ def _is(action: str, wanted: str) -> bool:
     return action == wanted or action.partition(":")[0] == wanted
 
 
-def _names(event: Event, kind: str, actor: str, attributes: Mapping[str, str], value: str) -> bool:
-    if kind == "image" and event["Type"] == "container":
-        return attributes.get("image") in (value, f"{value}:latest")
-    if event["Type"] != kind:
-        return kind == "container" and attributes.get("container", "-").startswith(value)
-    return actor.startswith(value) or attributes.get("name") in (value, f"{value}:latest")
+def _names(event: Event, kind: str, value: str) -> bool:
+    """Whether `value` names the actor: by the beginning of its id or name, images by name with or without tag."""
+    actor: str = event["Actor"]["ID"]
+    attributes: Mapping[str, str] = event["Actor"]["Attributes"]
+    if kind == "image":
+        name = attributes.get("name" if event["Type"] == kind else "image", "")
+        return value in (actor, name, _without_tag(actor), _without_tag(name))
+    return event["Type"] == kind and (actor.startswith(value) or attributes.get("name", "").startswith(value))
+
+
+def _without_tag(name: str) -> str:
+    """`host:5000/app:1` -> `host:5000/app`; ids stay as they are."""
+    if name.startswith("sha256:"):
+        return name
+    head, slash, last = name.partition("@")[0].rpartition("/")
+    return head + slash + last.partition(":")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncIterator
 
@@ -28,6 +29,7 @@ def routes(bus: Bus) -> list[Route]:
 
 
 async def _lines(bus: Bus, since: int, until: int, filters: Filters) -> AsyncIterator[bytes]:
-    yield b""  # the head goes out at once
-    async for event in bus.listen(since, until, filters):
-        yield json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    async with contextlib.aclosing(bus.listen(since, until, filters)) as events:
+        async for event in events:
+            text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+            yield text.encode("utf-8", "surrogateescape") + b"\n"

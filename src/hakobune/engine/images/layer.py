@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,15 @@ from hakobune.containerd.client import Client
 from hakobune.engine.images.catalogue import Catalogue
 from hakobune.engine.images.model import CONFIG, LAYER, MANIFEST, Content, document, manifest
 from hakobune.engine.schema.times import rfc3339
-from hakobune.errors import AlreadyExists, HakoError
+from hakobune.errors import AlreadyExists, HakoError, NotFound, ResourceExhausted
 from hakobune.layers import decompress
 from hakobune.spec.descriptor import Descriptor
+from hakobune.spec.mount import Mount
 
 _LEASE_SECONDS = 24 * 3600
 _PEEK = 8
+_FULL = "no space left on device"
+_PAUSES = (0.01, 0.05, 0.2, 0.5, 0)  # seconds between attempts to clean up
 SNAPSHOT_LABEL = "containerd.io/gc.ref.snapshot.overlayfs"
 _UNCOMPRESSED = "containerd.io/uncompressed"
 
@@ -34,9 +37,6 @@ class Layer:
 
     blob: Descriptor
     diff: str
-
-
-Progress = Callable[[Layer], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
@@ -53,8 +53,14 @@ async def lease(client: Client) -> AsyncIterator[str]:
 
 
 async def _end(client: Client, identity: str) -> None:
-    with contextlib.suppress(HakoError):
-        await client.leases.delete(identity, sync=True)
+    for pause in _PAUSES:
+        try:
+            await client.leases.delete(identity, sync=True)
+            return
+        except NotFound:
+            return
+        except HakoError:  # its own database may have found no space: what is freed meanwhile makes some
+            await asyncio.sleep(pause)
 
 
 async def add(client: Client, parts: AsyncIterator[bytes]) -> Layer:
@@ -77,8 +83,15 @@ async def add(client: Client, parts: AsyncIterator[bytes]) -> Layer:
 
 
 async def _abort(client: Client, ref: str) -> None:
-    with contextlib.suppress(HakoError):
-        await client.content.abort(ref)
+    """Forget a cut write; the manager's end of its stream may take a moment to notice the cut."""
+    for pause in _PAUSES:
+        try:
+            await client.content.abort(ref)
+            return
+        except NotFound:
+            return
+        except HakoError:
+            await asyncio.sleep(pause)
 
 
 async def _kind(parts: AsyncIterator[bytes]) -> tuple[str, AsyncIterator[bytes]]:
@@ -104,7 +117,7 @@ async def _unpack(client: Client, blob: Descriptor) -> str:
     key = f"extract-{secrets.token_hex(8)}"
     try:
         mounts = await client.snapshots.prepare(key, "")
-        diff = (await client.diff.apply(blob, mounts)).digest
+        diff = (await _apply(client, blob, mounts)).digest
         await client.snapshots.commit(diff, key)
     except AlreadyExists:
         await asyncio.shield(_remove(client, key))  # somebody's layer was the same
@@ -113,6 +126,14 @@ async def _unpack(client: Client, blob: Descriptor) -> str:
         await asyncio.shield(_remove(client, key))
         raise
     return diff
+
+
+async def _apply(client: Client, blob: Descriptor, mounts: Sequence[Mount]) -> Descriptor:
+    try:
+        return await client.diff.apply(blob, mounts)
+    except ResourceExhausted as err:  # clients look for the kernel's words
+        text = str(err)
+        raise err if _FULL in text else ResourceExhausted(f"{text}: {_FULL}") from None
 
 
 async def _remove(client: Client, key: str) -> None:

@@ -30,7 +30,12 @@ def parse_detach_keys(text: str) -> bytes:
             found += key.encode()
             continue
         control = key.lower().removeprefix("ctrl-")
-        if control == key.lower() or len(control) != 1 or not "@" <= control.upper() <= "_":
+        if (
+            control == key.lower()
+            or len(control) != 1
+            or not control.isascii()
+            or not "@" <= control.upper() <= "_"
+        ):
             raise InvalidArgument(f"invalid detach keys ({text}) provided: unknown character: '{key}'")
         found.append(ord(control.upper()) - ord("@"))
     return bytes(found)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from hakobune.engine.containers import nested
 from hakobune.engine.schema.shape import checked, strings
 from hakobune.errors import InvalidArgument
 from hakobune.oci import capabilities
@@ -103,9 +104,10 @@ RESOURCES = (
 POLICIES = ("no", "always", "on-failure", "unless-stopped")
 LOG_DRIVERS = ("json-file", "none")
 _LEAST_MEMORY = 6 << 20
-_SIZE = re.compile(r"(\d+)([bkmg]?)b?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]+)([bkmg]?)b?", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _HOSTNAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?")
+_PORT = re.compile(r"([0-9]{1,5})(?:/(tcp|udp|sctp))?")
 
 
 def parse(body: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -117,11 +119,15 @@ def parse(body: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         value = body.get(name)
         config[name] = None if value is None else strings(value, f"Config.{name}")
     config["Env"] = strings(body.get("Env"), "Config.Env")
+    nested.check_config(config)
     _check_config(config)
     host = checked(body.get("HostConfig"), HOST, "HostConfig")
+    nested.check_host(host)
     _check_host(host)
     networking = checked(body.get("NetworkingConfig"), {"EndpointsConfig": (dict, {})}, "NetworkingConfig")
     endpoints = {name: value or {} for name, value in networking["EndpointsConfig"].items()}
+    for name, endpoint in endpoints.items():
+        nested.check_endpoint(name, endpoint)
     return config, host, endpoints
 
 
@@ -193,7 +199,7 @@ def _check_log(host: dict[str, Any]) -> None:
             raise InvalidArgument(f"unknown log opt '{name}' for {driver} log driver")
         if name == "max-size":
             size(value)
-        if name == "max-file" and (not str(value).isdigit() or int(value) < 1):
+        if name == "max-file" and (re.fullmatch("0*[1-9][0-9]*", str(value)) is None):
             raise InvalidArgument("max-file cannot be less than 1")
     host["LogConfig"] = {"Type": driver, "Config": options}
 
@@ -274,7 +280,7 @@ SIGNALS = {
 
 def signal_number(text: str) -> int:
     """`SIGTERM`, `term`, `15`, `RTMIN+3` -> its number. Raises InvalidArgument."""
-    if text.isdigit():
+    if _NUMBER.fullmatch(text):
         number = int(text)
         if 0 < number <= 64:
             return number
@@ -283,7 +289,7 @@ def signal_number(text: str) -> int:
     if name in SIGNALS:
         return SIGNALS[name]
     base, sign, offset = name.partition("+") if "+" in name else name.partition("-")
-    if base in ("RTMIN", "RTMAX") and (not sign or offset.isdigit()):
+    if base in ("RTMIN", "RTMAX") and (not sign or _NUMBER.fullmatch(offset)):
         number = (34 if base == "RTMIN" else 64) + (int(sign + offset) if sign else 0)
         if 34 <= number <= 64:
             return number

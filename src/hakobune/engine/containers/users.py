@@ -34,7 +34,7 @@ def _user(name: str, passwd: str) -> tuple[int, int, str]:
     for fields in _lines(passwd, 4):
         if fields[0] == name or fields[2] == name:
             return _number(fields[2], name), _number(fields[3], name), fields[0]
-    if not name.isdigit():
+    if not _digits(name):
         raise InvalidArgument(f"unable to find user {name}: no matching entries in passwd file")
     return _number(name, name), 0, ""
 
@@ -43,14 +43,14 @@ def _group(name: str, group: str, user: str) -> int:
     for fields in _lines(group, 3):
         if fields[0] == name or fields[2] == name:
             return _number(fields[2], user)
-    if not name.isdigit():
+    if not _digits(name):
         raise InvalidArgument(f"unable to find group {name}: no matching entries in group file")
     return _number(name, user)
 
 
 def _groups(group: str) -> Iterator[tuple[int, list[str]]]:
     for fields in _lines(group, 4):
-        if fields[2].isdigit():
+        if _digits(fields[2]):
             yield int(fields[2]), fields[3].split(",")
 
 
@@ -61,7 +61,11 @@ def _lines(text: str, least: int) -> Iterator[list[str]]:
             yield fields
 
 
+def _digits(text: str) -> bool:
+    return 0 < len(text) < 20 and text.isascii() and text.isdigit()
+
+
 def _number(text: str, user: str) -> int:
-    if not text.isdigit() or int(text) > _MOST:
+    if not _digits(text) or int(text) > _MOST:
         raise InvalidArgument(f"invalid user {user}: uids and gids must be in range 0-{_MOST}")
     return int(text)

@@ -484,6 +484,8 @@ class Service:
             self._thaw()
 
     def _signal(self, member: Member, signal: int) -> None:
+        if member.pidfd < 0:
+            raise NotFound("process already finished")  # it was reaped before we knew its pid
         try:
             sys.pidfd_send_signal(member.pidfd, signal)
         except ProcessLookupError as err:

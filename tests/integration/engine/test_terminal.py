@@ -11,7 +11,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -60,10 +60,21 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(engine: PrivateEngine, peer: Callable[[str], Path], docker: Docker) -> Callable[..., Terminal]:
+def terminal(
+    engine: PrivateEngine, peer: Callable[[str], Path], docker: Docker
+) -> Iterator[Callable[..., Terminal]]:
     program = str(peer("docker"))
     environment = {**os.environ, "DOCKER_HOST": engine.host, "TERM": "xterm"}
-    return lambda *words: Terminal([program, *words], environment)
+    opened: list[Terminal] = []
+
+    def open_terminal(*words: str) -> Terminal:
+        opened.append(Terminal([program, *words], environment))
+        return opened[-1]
+
+    yield open_terminal
+    for one in opened:
+        one.process.kill()
+        one.process.wait()
 
 
 def test_a_shell_with_its_size_and_exit_code(terminal: Callable[..., Terminal]) -> None:
@@ -71,8 +82,10 @@ def test_a_shell_with_its_size_and_exit_code(terminal: Callable[..., Terminal]) 
     shell.type("echo si''ze $(stty size)\n")
     shell.expect("size 30 90")
     shell.size(40, 100)
-    os.killpg(shell.process.pid, signal.SIGWINCH)
     shell.type("until [ \"$(stty size)\" = '40 100' ]; do sleep 0.1; done; echo chan''ged\n")
+    for _ in range(20):  # the CLI listens to the signal only some time after its start
+        os.killpg(shell.process.pid, signal.SIGWINCH)
+        time.sleep(0.1)
     shell.expect("changed")
     shell.type("exit 5\n")
     assert shell.end() == 5

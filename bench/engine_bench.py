@@ -58,7 +58,7 @@ def start_all(stack: contextlib.ExitStack, names: Sequence[str]) -> list[Engine]
     running = []
     for kind in names:
         try:
-            engine = stack.enter_context(engines.KINDS[kind][1]())
+            engine = stack.enter_context(engines.KINDS[kind]())
             answer = Client(engine.socket).call(
                 "POST", path, layer.getvalue(), content_type="application/x-tar"
             )

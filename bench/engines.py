@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import subprocess
-import time
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 from bench.client import Client
-from bench.room import Room, end
+from hakobune.testing import peers
 from hakobune.testing.engine import PrivateEngine
-
-_READY_SECONDS = 60.0
+from hakobune.testing.peers import Peer
+from hakobune.testing.room import Room
 
 
 @dataclass(frozen=True)
@@ -53,97 +50,30 @@ def hakobune() -> Iterator[Engine]:
 
 
 @contextlib.contextmanager
-def dockerd() -> Iterator[Engine]:
-    """dockerd, with the containerd that it starts for itself."""
-    room = Room()
-    socket = f"{room.root}/d.sock"
-    command = [
-        *("dockerd", "--host", f"unix://{socket}", "--data-root", f"{room.root}/d"),
-        *("--exec-root", f"{room.root}/e", "--pidfile", f"{room.root}/d.pid", "--log-level", "error"),
-    ]
-    with _daemon(room, socket, command) as version:
-        yield Engine("dockerd", socket, version, room.processes)
+def peer(make: Callable[[], Peer]) -> Iterator[Engine]:
+    """Somebody else's. Raises PeerFailed, OSError."""
+    one = make()
+    try:
+        one.launch()
+        version = one.wait_ready()
+        yield Engine(one.kind, one.socket, version, one.room.processes)
+    finally:
+        one.stop()
 
 
-@contextlib.contextmanager
-def podman() -> Iterator[Engine]:
-    """`podman system service` with crun where that is installed, else runc.
-
-    crun refuses the layout with controllers on v1 and a v2 mount beside them: there the v2 mount is hidden
-    from it, so that the fastest pair is the one that is measured.
-    """
-    runtime = "crun" if shutil.which("crun") else "runc"
-    unified = Path("/sys/fs/cgroup/unified")
-    room = Room(without=str(unified) if runtime == "crun" and unified.is_mount() else "")
-    socket = f"{room.root}/p.sock"
-    command = [
-        *("podman", "--root", f"{room.root}/d", "--runroot", f"{room.root}/r", "--tmpdir", f"{room.root}/t"),
-        *("--runtime", runtime, "--cgroup-manager", "cgroupfs", "--events-backend", "file"),
-        *("system", "service", "--time", "0", f"unix://{socket}"),
-    ]
-    with _daemon(room, socket, command) as version:
-        yield Engine(f"podman+{runtime}", socket, version, room.processes)
-
-
-KINDS: dict[str, tuple[str, Callable[[], AbstractContextManager[Engine]]]] = {
-    "hakobune": ("", hakobune),
-    "dockerd": ("dockerd", dockerd),
-    "podman": ("podman", podman),
+_PEERS = {"dockerd": peers.dockerd, "podman": peers.podman}
+KINDS: dict[str, Callable[[], AbstractContextManager[Engine]]] = {
+    "hakobune": hakobune,
+    **{name: functools.partial(peer, make) for name, make in _PEERS.items()},
 }
 
 
 def installed() -> tuple[list[str], list[str]]:
     """(engines that can be measured here, one line for each that cannot)."""
-    here, missing = [], []
-    for name, (program, _start) in KINDS.items():
-        if program and not shutil.which(program):
-            missing.append(f"{name}: not installed (no {program} on the PATH), left out")
-        else:
-            here.append(name)
-    return here, missing
-
-
-@contextlib.contextmanager
-def _daemon(room: Room, socket: str, command: list[str]) -> Iterator[str]:
-    """Run a peer's daemon in its room; gives its version. Raises RuntimeError with its log."""
-    path = room.root / "log"
-    try:
-        with path.open("ab") as log:
-            daemon = subprocess.Popen(
-                room.command(*command),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        try:
-            _until_ready(socket, daemon, path)
-            room.entered(daemon.pid)
-            yield _version(socket)
-        finally:
-            _remove_all(socket)
-            end(daemon)
-    finally:
-        room.clear()
-
-
-def _until_ready(socket: str, daemon: subprocess.Popen[bytes], log: Path) -> None:
-    give_up = time.monotonic() + _READY_SECONDS
-    while time.monotonic() < give_up and daemon.poll() is None:
-        with contextlib.suppress(OSError, RuntimeError):
-            Client(socket).call("GET", "/_ping")
-            return
-        time.sleep(0.1)
-    raise RuntimeError(f"it did not come up:\n{log.read_text(errors='replace')[-2000:]}")
+    reasons = {name: make().missing for name, make in _PEERS.items()}
+    here = [name for name in KINDS if not reasons.get(name)]
+    return here, [f"{name}: {reason}, left out" for name, reason in reasons.items() if reason]
 
 
 def _version(socket: str) -> str:
     return str(Client(socket).call("GET", "/version")["Version"])
-
-
-def _remove_all(socket: str) -> None:
-    with contextlib.suppress(OSError, RuntimeError):
-        client = Client(socket)
-        for container in client.call("GET", "/containers/json?all=1"):
-            with contextlib.suppress(RuntimeError):
-                client.remove(container["Id"])

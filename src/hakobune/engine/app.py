@@ -71,6 +71,7 @@ class App:
         self._spawn(self._watch_ends())
         await self._subscribed.wait()
         await takeover.take_over(self._deps)
+        await takeover.sweep(self._deps)
         for container in self._deps.store:
             if container.state.running:
                 await exec_verbs.take_over(self._deps, self._execs, container)

@@ -20,6 +20,7 @@ from hakobune.spec.mount import Mount
 
 RUNTIME = "io.containerd.hako.v1"
 SNAPSHOTTER = "overlayfs"
+OWNED = "io.hakobune.container"  # label of the snapshots that are containers' own
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Runtime(Protocol):
     async def prepare(self, identity: str, parent: str) -> tuple[Mount, ...]: ...
     async def rootfs(self, identity: str) -> tuple[Mount, ...]: ...
     async def discard(self, identity: str) -> None: ...
+    async def snapshots(self) -> list[str]: ...
     async def usage(self, identity: str) -> int: ...
     async def create(self, identity: str, image: str, spec: dict[str, Any], rootfs: Sequence[Mount],
                      streams: Streams) -> int: ...  # fmt: skip
@@ -96,7 +98,7 @@ class ContainerdRuntime:
 
     async def prepare(self, identity: str, parent: str) -> tuple[Mount, ...]:
         """A new writable snapshot on top of `parent`; one that a crash left behind is replaced."""
-        labels = {"containerd.io/gc.root": "1"}
+        labels = {"containerd.io/gc.root": "1", OWNED: "1"}
         try:
             mounts = await self._client.snapshots.prepare(identity, parent, labels=labels)
         except AlreadyExists:
@@ -112,6 +114,10 @@ class ContainerdRuntime:
         """Remove the snapshot with all that was written to it."""
         with contextlib.suppress(NotFound):
             await self._client.snapshots.remove(identity)
+
+    async def snapshots(self) -> list[str]:
+        """Ids of the containers that have a snapshot."""
+        return [snapshot.name for snapshot in await self._client.snapshots.list() if OWNED in snapshot.labels]
 
     async def usage(self, identity: str) -> int:
         """Bytes written to the snapshot."""

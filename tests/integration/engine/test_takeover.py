@@ -103,3 +103,25 @@ def test_a_restart_by_sigterm_is_a_takeover_too(docker: Docker, engine: PrivateE
     engine.start()
     assert ok(docker("inspect", "-f", "{{.State.Running}} {{.State.Pid}}", identity)) == f"true {pid}"
     ok(docker("rm", "-f", identity))
+
+
+def test_creates_that_are_cut_leave_nothing(docker: Docker, engine: PrivateEngine) -> None:
+    """hakod is killed while clients create: what has no record has no snapshot, directory or volume user either."""
+    for round_ in range(4):
+        makers = [
+            subprocess.Popen(
+                ["docker", "create", "-v", "cut:/data", STARTER, "/bin/true"],
+                env={**os.environ, "DOCKER_HOST": engine.host}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )
+            for _ in range(6)
+        ]  # fmt: skip
+        time.sleep(0.05 + 0.03 * round_)
+        engine.kill()
+        for maker in makers:
+            maker.wait(10)
+        engine.start()
+    known = set(engine.containers())
+    assert {entry.name for entry in (engine.root / "d" / "containers").iterdir()} == known
+    for identity in known:
+        ok(docker("rm", identity))
+    assert docker("volume", "rm", "-f", "cut").returncode == 0

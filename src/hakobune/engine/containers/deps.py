@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -50,6 +50,7 @@ class Volumes(Protocol):
     def use(self, name: str, container: str) -> None: ...
     def release(self, name: str, container: str) -> None: ...
     def remove(self, name: str, *, force: bool = False) -> None: ...
+    def keep_users(self, containers: Collection[str]) -> None: ...
 
 
 class Networks(Protocol):

@@ -7,6 +7,8 @@ Imports: the room's own modules.
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import sys
 
 from hakobune.engine.containers import exits, lifecycle, remove, start
@@ -30,6 +32,18 @@ async def take_over(deps: Deps) -> None:
             await deps.runtime.discard(identity)
         except HakoError as err:
             print(f"hakod: task {identity[:12]} of no container: {err}", file=sys.stderr)
+
+
+async def sweep(deps: Deps) -> None:
+    """Take away what a create left that was cut before its container was on record."""
+    known = {container.id for container in deps.store}
+    for identity in await deps.runtime.snapshots():
+        if identity not in known:
+            await deps.runtime.discard(identity)
+    for name in os.listdir(deps.root):
+        if name not in known:
+            await asyncio.to_thread(shutil.rmtree, os.path.join(deps.root, name), ignore_errors=True)
+    deps.volumes.keep_users(known)
 
 
 async def _settled(deps: Deps, container: Container, task: Standing | None) -> None:

@@ -1,89 +1,79 @@
-"""Docker and Podman of this machine, where they are installed and reachable, for the table at the end."""
+"""Docker's and Podman's own engines for the table at the end: what they must offer, and the image they get."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
 
 from hakobune.layers import starter
 
 from ..failure import Failure
 from ..http import Client, quote
+from .stage import Stage
 
-_REPOSITORY = "localhost/hakobune-demo"
-_SOCKETS = {
-    "Docker": ("/run/docker.sock", "/var/run/docker.sock"),
-    "Podman": ("/run/podman/podman.sock",),
-}
-_SECONDS = 10.0
+_IMAGE = "localhost/hakobune-demo:latest"
+_READY_SECONDS = 15.0  # for all of them together
 
 
-class Peer:
-    """Another engine behind Docker's API."""
+class Peer(Protocol):
+    """An engine of somebody else's that can be started privately; the program wires real ones in."""
 
-    def __init__(self, name: str, host: str) -> None:
-        self.name = name
-        self.client = Client(host)
+    @property
+    def name(self) -> str:
+        """What people call it."""
 
-    @contextmanager
-    def image(self) -> Iterator[str]:
-        """The same starter image in that engine, for as long as the block lasts. Raises Failure."""
-        tag = f"{_REPOSITORY}:{os.getpid()}"
-        with tempfile.TemporaryFile() as file:
-            starter.write_tar(file)
-            file.seek(0)
-            where = f"/images/create?fromSrc=-&repo={quote(tag)}"
-            blocks = iter(lambda: file.read(1 << 16), b"")
-            for event in self.client.open("POST", where, stream=blocks).lines():
-                if event.get("error"):
-                    raise Failure(event["error"])
+    @property
+    def missing(self) -> str:
+        """Why it cannot be started on this host, or nothing."""
+
+    @property
+    def host(self) -> str:
+        """The value of DOCKER_HOST, once it was launched."""
+
+    def launch(self) -> None:
+        """Start it, without waiting. Raises OSError, RuntimeError."""
+
+    def wait_ready(self, seconds: float) -> str:
+        """Wait until it answers; its version. Raises OSError, RuntimeError."""
+
+    def stop(self) -> None:
+        """Take it and everything of it away; harmless when it was never launched."""
+
+
+@contextmanager
+def running(stage: Stage, peers: Sequence[Peer]) -> Iterator[dict[str, tuple[Client, str]]]:
+    """(client, image) by name of those that came up; the others get a line. All are gone after the block."""
+    launched: list[Peer] = []
+    try:
+        for peer in peers:
+            if _well(stage, peer):
+                launched.append(peer)
+        yield _ready(stage, launched)
+    finally:
+        with stage.undisturbed():
+            for peer in launched:
+                peer.stop()
+
+
+def excuse(stage: Stage, name: str, why: object) -> None:
+    """One line that says why an engine is not in the table."""
+    words = " ".join(str(why).split())
+    stage.tell(f"({name} is left out: {words})")
+
+
+def _well(stage: Stage, peer: Peer) -> bool:
+    """Launch one; false when that cannot be."""
+    if peer.missing:
+        excuse(stage, peer.name, peer.missing)
+        return False
+    with stage.undisturbed():
         try:
-            yield tag
-        finally:
-            self.client.call("DELETE", f"/images/{quote(tag, safe='/')}?force=1", fine=(404, 409))
-
-    def answers(self) -> bool:
-        """Whether somebody is there."""
-        try:
-            return str(self.client.get("/_ping")).strip() == "OK"
-        except (Failure, OSError, ValueError):
+            peer.launch()
+        except (OSError, RuntimeError) as err:
+            excuse(stage, peer.name, err)
+            peer.stop()
             return False
-
-
-@contextmanager
-def peers() -> Iterator[list[Peer]]:
-    """Those that answer; an installed Podman without a service gets one for the time being."""
-    with ExitStack() as stack:
-        found = []
-        for name, paths in _SOCKETS.items():
-            candidates = [Peer(name, f"unix://{path}") for path in paths if os.path.exists(path)]
-            found += [peer for peer in candidates if peer.answers()][:1]
-        podman = shutil.which("podman")
-        if podman and not any(peer.name == "Podman" for peer in found):
-            peer = stack.enter_context(_service(podman))
-            found += [peer] if peer.answers() else []
-        yield found
-
-
-@contextmanager
-def _service(podman: str) -> Iterator[Peer]:
-    """`podman system service` on a socket of our own."""
-    with tempfile.TemporaryDirectory(prefix="hk-") as directory:
-        socket = Path(directory) / "podman.sock"
-        line = [podman, "system", "service", "--time=0", f"unix://{socket}"]
-        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        peer = Peer("Podman", f"unix://{socket}")
-        try:
-            end = time.monotonic() + _SECONDS
-            while process.poll() is None and time.monotonic() < end and not peer.answers():
-                time.sleep(0.05)
-            yield peer
-        finally:
-            process.terminate()
-            process.wait()
+    return True

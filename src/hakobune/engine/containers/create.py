@@ -7,6 +7,7 @@ at the next boot. Imports: the room's own modules.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import secrets
@@ -53,7 +54,7 @@ async def create(deps: Deps, name: str, body: Any) -> tuple[Container, list[str]
     try:
         await _make(deps, container, image, points)
     except BaseException:
-        await _unmake(deps, container)
+        await _unmake(deps, container, points)
         raise
     deps.tell(container, "create")
     return container, _warnings(host)
@@ -122,10 +123,13 @@ def _volume_options(host: dict[str, Any], point: MountPoint) -> dict[str, Any]:
     return {}
 
 
-async def _unmake(deps: Deps, container: Container) -> None:
-    for point in container.mounts:
+async def _unmake(deps: Deps, container: Container, points: Iterable[MountPoint]) -> None:
+    for point in points:  # all that were asked for: it may have ended in the middle of them
         if point.type == "volume":
-            deps.volumes.release(point.name, container.id)
+            with contextlib.suppress(HakoError):
+                deps.volumes.release(point.name, container.id)
+                if point.anonymous:
+                    deps.volumes.remove(point.name)
     try:
         await deps.runtime.discard(container.id)
     except HakoError:

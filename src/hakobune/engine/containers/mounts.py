@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from hakobune.engine.containers.model import MountPoint
 from hakobune.errors import InvalidArgument
 
 PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+_KINDS = (("ro", "rw"), ("z", "Z"), ("copy", "nocopy"), PROPAGATIONS)
 _WORDS = frozenset(
     {"ro", "rw", "z", "Z", "nocopy", "copy", "consistent", "cached", "delegated", *PROPAGATIONS}
 )
@@ -32,7 +33,7 @@ def parse_bind(text: str) -> MountPoint:
     source, target = parts[0], _target(parts[1], text)
     words = parts[2].split(",") if len(parts) == 3 else []
     for word in words:
-        if word not in _WORDS:
+        if word not in _WORDS or _clashes(words):
             raise InvalidArgument(f"invalid volume specification: '{text}': invalid mode: {parts[2]}")
     point = MountPoint(
         type="bind" if source.startswith("/") else "volume",
@@ -47,6 +48,11 @@ def parse_bind(text: str) -> MountPoint:
     if (point.type == "bind" and "nocopy" in words) or (point.type == "volume" and point.propagation):
         raise InvalidArgument(f"invalid volume specification: '{text}': invalid mode: {parts[2]}")
     return point
+
+
+def _clashes(words: Sequence[str]) -> bool:
+    """Whether two of the words say something about one thing."""
+    return any(sum(words.count(word) for word in kind) > 1 for kind in _KINDS)
 
 
 def _target(path: str, text: str) -> str:

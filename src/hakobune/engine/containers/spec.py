@@ -188,6 +188,8 @@ def _seccomp(security: Mapping[str, str], caps: Sequence[str]) -> dict[str, Any]
         document = json.loads(chosen)
     except ValueError as err:
         raise InvalidArgument(f"decoding seccomp profile failed: {err}") from err
+    if not isinstance(document, dict):
+        raise InvalidArgument("decoding seccomp profile failed: an object is needed")
     return seccomp.resolve(document, caps=caps) if seccomp.is_docker_format(document) else document
 
 
@@ -228,6 +230,8 @@ def _rule(text: str) -> dict[str, Any]:
     try:
         kind, numbers, access = text.split()
         major, minor = numbers.split(":")
+        if kind not in ("a", "b", "c") or not access or set(access) - set("rwm") or "-" in numbers:
+            raise ValueError(text)
         rule: dict[str, Any] = {"allow": True, "type": kind, "access": access}
         rule |= {} if major == "*" else {"major": int(major)}
         return rule | ({} if minor == "*" else {"minor": int(minor)})

@@ -1,4 +1,4 @@
-"""`hako demo`: wires a private engine to the story of one container."""
+"""`hako demo`: wires a private engine, and its peers, to the story of one container."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 
 from hakobune.cli.demo.story import tell
+from hakobune.testing import peers
 from hakobune.testing.engine import PrivateEngine
 
 _HELP = """Usage:  hako demo
@@ -23,4 +24,5 @@ def run(words: list[str]) -> int:
     if os.geteuid() != 0:
         print("hako demo: needs root (namespaces, mounts, network links)", file=sys.stderr)
         return 1
-    return tell(PrivateEngine(), [sys.executable, "-I", "-m", "hakobune.cmd.hako"])
+    hako = [sys.executable, "-I", "-m", "hakobune.cmd.hako"]
+    return tell(PrivateEngine(), hako, [peers.dockerd(), peers.podman()])

@@ -144,6 +144,6 @@ def test_the_host_knows_processes(tmp_path: Path) -> None:
 def test_the_table_has_ratios() -> None:
     steps = ("create", "start", "exec", "stop", "remove", "all")
     ours, theirs = dict.fromkeys(steps, 0.01), dict.fromkeys(steps, 0.05)
-    lines = list(times._table({"Hakobune": ours, "Docker": theirs}))
-    assert lines[0].split() == ["Hakobune", "Docker", "Docker", "/", "ours"]
+    lines = list(times._table({"Hakobune": ours, "Docker 20.10": theirs}))
+    assert lines[0].split() == ["Hakobune", "Docker", "20.10", "Docker", "/", "ours"]
     assert lines[1].split() == ["create", "10.0", "50.0", "5.0"]

@@ -1,4 +1,4 @@
-"""What the story needs of the private engine that it plays on; the program wires a real one in."""
+"""What the story needs of the private engine that it plays on, and of its peers; the program wires real ones in."""
 
 from __future__ import annotations
 
@@ -32,3 +32,28 @@ class Engine(Protocol):
 
     def stop(self, *, check: bool = True) -> None:
         """Remove all and end. Raises AssertionError when something is left on the host."""
+
+
+class Peer(Protocol):
+    """An engine of somebody else's that can be started privately; the program wires real ones in."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot be started on this host, or nothing."""
+
+    @property
+    def host(self) -> str:
+        """The value of DOCKER_HOST, once it was launched."""
+
+    def launch(self) -> None:
+        """Start it, without waiting. Raises OSError, RuntimeError."""
+
+    def wait_ready(self, seconds: float) -> str:
+        """Wait until it answers; its version. Raises OSError, RuntimeError."""
+
+    def stop(self) -> None:
+        """Take it and everything of it away; harmless when it was never launched."""

@@ -1,79 +1,85 @@
-"""Docker's and Podman's own engines for the table at the end: what they must offer, and the image they get."""
+"""Docker's and Podman's own engines for the table at the end: started, given the image, stopped again."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from hakobune.layers import starter
 
 from ..failure import Failure
-from ..http import Client, quote
+from ..http import Client, query
+from .engine import Peer
 from .stage import Stage
 
 _IMAGE = "localhost/hakobune-demo:latest"
 _READY_SECONDS = 15.0  # for all of them together
-
-
-class Peer(Protocol):
-    """An engine of somebody else's that can be started privately; the program wires real ones in."""
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-
-    @property
-    def missing(self) -> str:
-        """Why it cannot be started on this host, or nothing."""
-
-    @property
-    def host(self) -> str:
-        """The value of DOCKER_HOST, once it was launched."""
-
-    def launch(self) -> None:
-        """Start it, without waiting. Raises OSError, RuntimeError."""
-
-    def wait_ready(self, seconds: float) -> str:
-        """Wait until it answers; its version. Raises OSError, RuntimeError."""
-
-    def stop(self) -> None:
-        """Take it and everything of it away; harmless when it was never launched."""
+_MOST = 300  # characters of a reason
 
 
 @contextmanager
-def running(stage: Stage, peers: Sequence[Peer]) -> Iterator[dict[str, tuple[Client, str]]]:
+def running(stage: Stage) -> Iterator[dict[str, tuple[Client, str]]]:
     """(client, image) by name of those that came up; the others get a line. All are gone after the block."""
     launched: list[Peer] = []
     try:
-        for peer in peers:
-            if _well(stage, peer):
-                launched.append(peer)
-        yield _ready(stage, launched)
+        for peer in stage.peers:
+            if peer.missing:
+                excuse(stage, peer.name, peer.missing)
+                continue
+            launched.append(peer)
+            _launch(stage, peer)
+        end = time.monotonic() + _READY_SECONDS
+        yield dict(found for peer in launched if (found := _prepared(stage, peer, end)))
     finally:
         with stage.undisturbed():
             for peer in launched:
-                peer.stop()
+                _stop(stage, peer)
 
 
 def excuse(stage: Stage, name: str, why: object) -> None:
-    """One line that says why an engine is not in the table."""
-    words = " ".join(str(why).split())
-    stage.tell(f"({name} is left out: {words})")
+    """One sentence that says why an engine is not in the table."""
+    words = " ".join(str(why).split()).removeprefix("Error response from daemon: ")
+    stage.tell(f"({name} is not in the table: {words[:_MOST]})")
 
 
-def _well(stage: Stage, peer: Peer) -> bool:
-    """Launch one; false when that cannot be."""
-    if peer.missing:
-        excuse(stage, peer.name, peer.missing)
-        return False
-    with stage.undisturbed():
-        try:
-            peer.launch()
-        except (OSError, RuntimeError) as err:
-            excuse(stage, peer.name, err)
-            peer.stop()
-            return False
-    return True
+def _launch(stage: Stage, peer: Peer) -> None:
+    """A failure shows when it is asked for an answer."""
+    with stage.undisturbed(), suppress(OSError, RuntimeError):
+        peer.launch()
+
+
+def _prepared(stage: Stage, peer: Peer, end: float) -> tuple[str, tuple[Client, str]] | None:
+    """One that answers and has the image; None and a sentence when that cannot be."""
+    try:
+        version = peer.wait_ready(max(1.0, end - time.monotonic()))
+        client = Client(peer.host)
+        _give_image(client)
+    except (Failure, OSError, RuntimeError, ValueError) as err:
+        excuse(stage, peer.name, err)
+        return None
+    return f"{peer.name} {_short(version)}", (client, _IMAGE)
+
+
+def _short(version: str) -> str:
+    return ".".join(version.partition("+")[0].split(".")[:2])
+
+
+def _give_image(client: Client) -> None:
+    """The same files that ours made hako/starter of. Raises Failure."""
+    name, _, tag = _IMAGE.rpartition(":")
+    where = f"/images/create{query(fromSrc='-', repo=name, tag=tag)}"
+    with tempfile.TemporaryFile() as file:
+        starter.write_tar(file)
+        file.seek(0)
+        for event in client.open("POST", where, stream=iter(lambda: file.read(1 << 16), b"")).lines():
+            if isinstance(event, dict) and event.get("error"):
+                raise Failure(event["error"])
+
+
+def _stop(stage: Stage, peer: Peer) -> None:
+    try:
+        peer.stop()
+    except (OSError, RuntimeError) as err:
+        stage.claim(f"{peer.name}'s engine is stopped", False, otherwise=str(err))

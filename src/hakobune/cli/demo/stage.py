@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from .engine import Engine
+from .engine import Engine, Peer
 
 _SIDE = 58
 _TICK = 0.02
@@ -25,8 +25,9 @@ class StoryFailed(Exception):
 class Stage:
     """Where the story is played. `failed` lists every claim that was not so."""
 
-    def __init__(self, engine: Engine, command: list[str]) -> None:
+    def __init__(self, engine: Engine, command: list[str], peers: Sequence[Peer] = ()) -> None:
         self.engine = engine
+        self.peers = peers
         self.failed: list[str] = []
         self._command = command
         self._running: list[subprocess.Popen[str]] = []

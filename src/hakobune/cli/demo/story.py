@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
 
 from ..failure import Failure
 from . import crash, data, end, images, life, times
-from .engine import Engine
+from .engine import Engine, Peer
 from .stage import Stage, StoryFailed
 
 TYPE_CHECKING = False
@@ -18,15 +19,15 @@ _CHAPTERS = (images.play, life.play, end.play, data.play, crash.play, times.play
 _INTERRUPTED = 130
 
 
-def tell(engine: Engine, command: list[str]) -> int:
-    """Play all chapters on a private engine; `command` is the argv of `hako`.
+def tell(engine: Engine, command: list[str], peers: Sequence[Peer] = ()) -> int:
+    """Play all chapters on a private engine; `command` is the argv of `hako`, `peers` are for the last table.
 
     Returns 0 when every claim was so, 1 when one was not or the story broke off, 130 when interrupted. The
     engine is stopped and its traces are removed in any case.
     """
     signal.signal(signal.SIGTERM, _as_interrupt)
     begun = time.monotonic()
-    stage = Stage(engine, command)
+    stage = Stage(engine, command, peers)
     code = 1
     try:
         _begin(stage)

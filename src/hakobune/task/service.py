@@ -29,7 +29,7 @@ from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
 from hakobune.oci.config import Config
 from hakobune.oci.init import messages, parent
-from hakobune.oci.init.child import Streams, socket_gate
+from hakobune.oci.init.child import Streams, open_gate, socket_gate
 from hakobune.spec.mount import Mount
 from hakobune.task import worker
 from hakobune.task.lifecycle import Event, Life, exit_status
@@ -241,7 +241,7 @@ class Service:
         return any(member.worker and not member.life.pid for member in self._members.values())
 
     def _ready(self, member: Member, packet: bytes, rights: list[int]) -> None:
-        """The process waits for START: a Create is answered, an exec's Start goes on."""
+        """All is made: init waits for START and its Create is answered, an exec goes on by itself."""
         for warning in packet[1:].decode("utf-8", "replace").split("\n"):
             if warning:
                 complain("warning", UserWarning(warning))
@@ -251,8 +251,7 @@ class Service:
         if member.life.allows(Event.MADE):
             member.life.feed(Event.MADE)
         if member.exec_id:
-            self._send_start(member)
-            return
+            return  # it goes on by itself; the end of the channel tells that exec(2) has succeeded
         reply, member.pending = member.pending, None
         self._observer.event("/tasks/create", member)
         if reply is not None:
@@ -332,7 +331,7 @@ class Service:
 
         def work(near: Socket, streams: Streams | None) -> None:
             request = parent.ExecRequest(
-                self.bundle, member.spec.process, init.life.pid, streams, near, socket_gate(near)
+                self.bundle, member.spec.process, init.life.pid, streams, near, open_gate
             )
             pid = parent.exec_process(request, self.id)
             messages.say_pid(near, pid)

@@ -37,7 +37,6 @@ _CLONE_FLAGS = {
 }
 _JOIN_FLAGS = _CLONE_FLAGS | {"cgroup": sys.CLONE_NEWCGROUP}
 MAX_CONFIG = 8 << 20  # bytes
-SECCOMP_CACHE = ""  # a directory for compiled filters; empty: only those in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +77,11 @@ def cgroup_path(config: Config, container_id: str) -> str:
     return config.cgroups_path or f"/hakobune/{container_id}"
 
 
-def _seccomp(config: Config) -> tuple[bytes | None, int]:
+def _seccomp(config: Config, bundle: str) -> tuple[bytes | None, int]:
+    """The filter, compiled or remembered: a profile of its own is compiled once for its bundle, for every exec."""
     if config.seccomp is None:
         return None, 0
-    return seccomp.cached(config.seccomp, directory=SECCOMP_CACHE), seccomp.flags(config.seccomp)
+    return seccomp.cached(config.seccomp, directory=bundle), seccomp.flags(config.seccomp)
 
 
 def _check(config: Config) -> Process:
@@ -144,7 +144,7 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
     """
     config = load(request.bundle)
     process = _check(config)
-    program, program_flags = _seccomp(config)
+    program, program_flags = _seccomp(config, request.bundle)
     rootfs = config.root if config.root.startswith("/") else f"{request.bundle}/{config.root}"
     cgroup = _make_cgroup(cgroup_path(config, container_id), config)
     try:
@@ -212,7 +212,7 @@ def exec_process(request: ExecRequest, container_id: str) -> int:
         process = parse_process(json.loads(request.process), at="")
     except ValueError as err:
         raise InvalidArgument(f"process: is not JSON: {err}") from err
-    program, flags = _seccomp(config)
+    program, flags = _seccomp(config, request.bundle)
     cgroup = Cgroup.find(cgroup_path(config, container_id))
     birth = Birth(config, process, "/", (), request.streams, cgroup.open_tasks(), program, flags,
                   request.near, request.gate, request.preserve)  # fmt: skip

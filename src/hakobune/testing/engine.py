@@ -8,7 +8,6 @@ network namespaces, nftables tables and files that are this engine's.
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import select
 import shutil
@@ -24,6 +23,8 @@ from typing import Any, Self
 
 from hakobune.cli.failure import ApiFailure, Failure
 from hakobune.cli.http import Client
+from hakobune.testing.processes import command_lines, kill_and_wait
+from hakobune.testing.traces import Traces
 
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 30.0
@@ -50,7 +51,10 @@ class PrivateEngine:
     bridge: str = field(default_factory=lambda: f"hk{secrets.token_hex(4)}")
     bip: str = field(default_factory=lambda: free_subnet())
     process: subprocess.Popen[bytes] | None = None
-    seen: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """What the search for leftovers looks for."""
+        self._traces = Traces(self.root, self.bridge)
 
     @property
     def socket(self) -> Path:
@@ -121,7 +125,7 @@ class PrivateEngine:
             "hakobune.cmd.zygote": "zygote",
         }
         found: dict[str, int] = {}
-        for pid, line in _command_lines():
+        for pid, line in command_lines():
             module = next((name for module, name in names.items() if f" {module} " in f"{line} "), None)
             if module and str(self.root) in line:
                 found.setdefault(module, pid)
@@ -131,7 +135,7 @@ class PrivateEngine:
         """SIGKILL to both daemons, as a crash would; returns their pids when they are gone."""
         pids = [pid for name, pid in self.daemons().items() if name != "zygote"]
         for pid in pids:
-            _kill_and_wait(pid)
+            kill_and_wait(pid)
         if self.process:
             self.process.wait()
             self.process = None
@@ -140,7 +144,7 @@ class PrivateEngine:
     def containers(self) -> list[str]:
         """Ids of every container; they are remembered for the search for leftovers."""
         ids = [str(entry["Id"]) for entry in self.client.get("/containers/json?all=1")]
-        self.seen.update(ids)
+        self._traces.ids.update(ids)
         return ids
 
     def terminate(self) -> None:
@@ -159,84 +163,42 @@ class PrivateEngine:
     def stop(self, *, check: bool = True) -> None:
         """Remove every container, end the engine, delete its roots. Raises Leftovers when something is left.
 
-        Whatever is left is taken away all the same, so that a failed test does not spoil the next.
+        Whatever is left is taken away all the same, so that a failed test does not spoil the next. An engine
+        that was killed by `kill()` or never came up is not blamed for what it has left.
         """
         problems: list[str] = []
+        was_up = self.process is not None
         try:
-            if self.process is not None and self.process.poll() is None:
-                for identity in self.containers():
-                    with contextlib.suppress(ApiFailure):
-                        self.client.delete(f"/containers/{identity}?force=1&v=1")
-                self.terminate()
+            if was_up:
+                self._dismiss()
         except (EngineFailed, Failure, OSError) as err:
             problems.append(str(err))
-        if problems or not _until(lambda: not self.leftovers(), 5.0, None):
+        self._traces.recall()
+        if was_up and (problems or not _until(lambda: not self.leftovers(), 5.0, None)):
             problems += self.leftovers()
-        self._sweep()
+        problems += [f"cannot be taken away: {line}" for line in self._traces.sweep()]
+        if self.process is not None:
+            self.process.wait()
+            self.process = None
         log = self.tail(15)
         shutil.rmtree(self.root, ignore_errors=True)
         if problems and check:
             raise Leftovers("\n".join([*problems, "--- end of the engine's log", log]))
 
+    def _dismiss(self) -> None:
+        """Containers first, then the daemons. Raises EngineFailed, Failure, OSError."""
+        assert self.process is not None
+        code = self.process.poll()
+        if code is not None:
+            raise EngineFailed(f"hakod had ended by itself, with {code}")
+        for identity in self.containers():
+            with contextlib.suppress(ApiFailure):
+                self.client.delete(f"/containers/{identity}?force=1&v=1")
+        self.terminate()
+
     def leftovers(self) -> list[str]:
         """What is still there of this engine, one line each; empty when it left nothing."""
-        found = [f"process {pid}: {line[:100]}" for pid, line in self._processes()]
-        found += [f"mount {place}" for place in self._mounts()]
-        found += [f"link {name}" for name in self._links()]
-        found += [f"control group {path}" for path in self._cgroups()]
-        found += [f"nftables table {name}" for name in nft_tables() if self.bridge in name]
-        return found
-
-    def _processes(self) -> list[tuple[int, str]]:
-        root = str(self.root)
-        found = []
-        for pid, line in _command_lines():
-            if pid == os.getpid() or " -m hakobune.cmd.hako " in f"{line} ":
-                continue
-            if (root in line and "hakobune" in line) or self._is_inside(pid):
-                found.append((pid, line))
-        return found
-
-    def _is_inside(self, pid: int) -> bool:
-        if not self.seen:
-            return False
-        with contextlib.suppress(OSError):
-            groups = Path(f"/proc/{pid}/cgroup").read_text()
-            return any(identity in groups for identity in self.seen)
-        return False
-
-    def _mounts(self) -> list[str]:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
-        return [line.split()[4] for line in lines if line.split()[4].startswith(f"{self.root}/")]
-
-    def _links(self) -> list[str]:
-        """The bridge, and host ends of pairs that still are its ports."""
-        base = Path("/sys/class/net")
-        names = [self.bridge] if (base / self.bridge).exists() else []
-        for link in base.iterdir():
-            with contextlib.suppress(OSError):
-                if os.path.basename(os.readlink(link / "master")) == self.bridge:
-                    names.append(link.name)
-        return names
-
-    def _cgroups(self) -> list[str]:
-        found = []
-        for top, directories, _ in os.walk("/sys/fs/cgroup"):
-            found += [os.path.join(top, name) for name in directories if name in self.seen]
-        return found
-
-    def _sweep(self) -> None:
-        """Take away by force what the engine left."""
-        for pid in self.daemons().values():
-            _kill_and_wait(pid)
-        for pid, _ in self._processes():
-            _kill_and_wait(pid)
-        for place in reversed(self._mounts()):
-            subprocess.run(["umount", "-l", place], check=False, capture_output=True)
-        for path in sorted(self._cgroups(), reverse=True):
-            with contextlib.suppress(OSError):
-                os.rmdir(path)
-        self.process = None
+        return self._traces.found()
 
     def __enter__(self) -> Self:
         try:
@@ -260,15 +222,6 @@ def free_subnet() -> str:
             return f"10.{second}.{third}.1/24"
 
 
-def nft_tables() -> list[str]:
-    """Names of all nftables tables, where the program that lists them is installed; else empty."""
-    program = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin")
-    if not program:
-        return []
-    listed = subprocess.run([program, "list", "tables"], check=False, capture_output=True, text=True)
-    return [line.split()[-1] for line in listed.stdout.splitlines() if line.startswith("table ")]
-
-
 def _until(condition: Any, seconds: float, process: subprocess.Popen[bytes] | None) -> bool:
     """Poll `condition` until it is true; gives up after `seconds` or when `process` has ended."""
     end = time.monotonic() + seconds
@@ -279,27 +232,3 @@ def _until(condition: Any, seconds: float, process: subprocess.Popen[bytes] | No
         if time.monotonic() > end or (process is not None and process.poll() is not None):
             return False
         nothing.poll(_TICK * 1000)
-
-
-def _command_lines() -> list[tuple[int, str]]:
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError):
-                raw = Path(f"/proc/{name}/cmdline").read_bytes()
-                if raw:
-                    found.append((int(name), raw.replace(b"\0", b" ").decode(errors="replace").strip()))
-    return found
-
-
-def _kill_and_wait(pid: int) -> None:
-    """SIGKILL by pidfd and wait until the process is gone."""
-    with contextlib.suppress(OSError):
-        handle = os.pidfd_open(pid)
-        try:
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-            gone = select.poll()
-            gone.register(handle, select.POLLIN)
-            gone.poll(5000)
-        finally:
-            os.close(handle)

@@ -49,6 +49,7 @@ class HttpConnection(asyncio.Protocol):
         self._fd = -1
         self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
         self._transport: asyncio.Transport
+        self._made = False  # asyncio makes us one turn of the loop before there is a transport
         self._task: asyncio.Task[None] | None = None
         self._interruptible = True  # what runs now may be cancelled when the client goes
         self._arrived = asyncio.Event()
@@ -69,6 +70,10 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client."""
         self._transport = cast("asyncio.Transport", transport)
+        self._made = True
+        if self._close_after:  # the server ended in between
+            self._transport.abort()
+            return
         self._transport.set_write_buffer_limits(high=0)  # `_room` means that nothing is left unsent
         self._fd = transport.get_extra_info("socket").fileno()
         self._hangups.watch(self._fd, self._hung_up)
@@ -364,13 +369,16 @@ class HttpConnection(asyncio.Protocol):
 
     def drop(self) -> None:
         """The server ends: idle connections go at once, others after their answer."""
-        if self._task is None:
+        if self._made and self._task is None:
             self._transport.close()
         else:
             self._close_after = True
 
     def abort(self) -> None:
         """Close without waiting for anything."""
+        if not self._made:
+            self._close_after = True
+            return
         if self._task is not None:
             self._task.cancel()
         self._transport.abort()

@@ -27,11 +27,14 @@ class Server:
         self._servers: list[asyncio.Server] = []
         self._connections: set[HttpConnection] = set()
         self._paths: list[str] = []
+        self._closing = False
         self._empty = asyncio.Event()  # set whenever the last connection goes
 
     def _connection(self) -> HttpConnection:
         connection = HttpConnection(self._router, self._common, self._hangups, self._forget)
         self._connections.add(connection)
+        if self._closing:  # it was accepted just before the end
+            connection.drop()
         return connection
 
     def _forget(self, connection: HttpConnection) -> None:
@@ -64,6 +67,9 @@ class Server:
 
     async def close(self) -> None:
         """Stop listening, let answers under way finish for a moment, close every connection."""
+        self._closing = True
+        self._accept_no_more()
+        await asyncio.sleep(0)  # what was accepted in this turn becomes a connection: not of a closed server
         for server in self._servers:
             server.close()
         for connection in list(self._connections):
@@ -79,6 +85,12 @@ class Server:
         for path in self._paths:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+
+    def _accept_no_more(self) -> None:
+        loop = asyncio.get_running_loop()
+        for server in self._servers:
+            for listener in server.sockets:
+                loop.remove_reader(listener.fileno())
 
 
 def _bound(path: str, mode: int) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from hakobune.engine.http.router import Router
+from hakobune.engine.http.server import Server
 from hakobune.errors import FailedPrecondition
 
 GET = b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -95,3 +98,28 @@ def test_many_at_once(rig: Any) -> None:
     for one in clients:
         one.send(GET)
     assert [one.answer()[0] for one in clients] == [200] * 200
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_a_client_that_comes_at_the_end_is_sent_away(tmp_path: Path, turns: int) -> None:
+    """Whatever asyncio has done with its connection when the server ends."""
+    troubles: list[Any] = []
+
+    async def story(client: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: troubles.append(context))
+        server = Server(Router([]), name="Test/1")
+        await server.listen_unix(str(tmp_path / "s"))
+        client.connect(str(tmp_path / "s"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(server.close(), 1)
+        client.setblocking(False)
+        try:
+            assert await asyncio.wait_for(loop.sock_recv(client, 100), 1) == b""
+        except ConnectionResetError:
+            pass
+
+    with socket.socket(socket.AF_UNIX) as client:
+        asyncio.run(story(client))
+    assert not troubles

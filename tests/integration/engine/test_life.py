@@ -277,3 +277,13 @@ def test_pause_and_unpause(docker: Docker) -> None:
     assert docker("exec", name, "/bin/true").returncode == 0
     ok(docker("pause", name))
     ok(docker("rm", "-f", name))
+
+
+def test_a_detached_exec_has_no_input(docker: Docker) -> None:
+    ok(docker("run", "-d", "--name", "detached", "--network", "none", STARTER, "/bin/sleep", "600"))
+    ok(docker("exec", "-d", "-i", "detached", "/bin/sh", "-c", "cat > /seen; echo end >> /seen"))
+    deadline = time.monotonic() + 5
+    while docker("exec", "detached", "cat", "/seen").stdout != "end\n" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert ok(docker("exec", "detached", "cat", "/seen")) == "end"
+    ok(docker("rm", "-f", "detached"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,8 @@ class Exec:
     status: str = "created"
     pid: int = 0
     exit_code: int | None = None
+    prepared: asyncio.Task[None] | None = None  # the manager is being told of it ahead of the start
+    prepared_for: int = 0  # pid of the container's life that this was for
     attached: bool = False  # a client's connection is in the shim's hands
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -78,9 +80,14 @@ class Execs:
         for one in self.of(container):
             if one.status == "created":
                 del self._by_id[one.id]
-            elif one.status == "running":
+            elif one.status in ("starting", "running"):
                 one.status, one.exit_code, one.pid = "exited", 137, 0
                 self.save(one)
+
+    def keep(self, containers: Collection[str]) -> None:
+        """After a crash: drop those of containers that are none of these."""
+        for container in {one.container for one in self._by_id.values()} - set(containers):
+            self.forget(container)
 
     def forget(self, container: str) -> None:
         """Drop all of a container."""

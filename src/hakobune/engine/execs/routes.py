@@ -15,6 +15,7 @@ def routes(deps: Deps, execs: Execs) -> list[Route]:
     async def create(request: Request) -> Response:
         container = deps.store.get(request.params["id"])
         one = verbs.create(execs, container, await request.json())
+        verbs.prepare(deps, container, one)
         deps.tell(container, f"exec_create: {' '.join(one.config['Cmd'])}", execID=one.id)
         return json_response({"Id": one.id}, 201)
 

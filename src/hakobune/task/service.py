@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from hakobune.cgroups.cgroup import Cgroup
-from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError, Internal, NotFound
+from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError, Internal, InvalidArgument, NotFound
 from hakobune.linux import sockets
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
@@ -39,6 +39,8 @@ from hakobune.task.stdio import Log, Stdio, open_log
 
 DRAIN_SECONDS = 2.0  # how long output may still come from a pipe whose processes are all dead
 RELEASE_SECONDS = 5.0  # how long an engine may take to record an exit before clients are answered anyway
+
+MOST_LINES = 0xFFFF  # struct winsize has 16 bits for rows and for columns
 
 SIGKILL = 9
 NEVER_RAN = 255  # the exit status of a process that could not be made
@@ -526,7 +528,9 @@ class Service:
             self.cgroup.thaw()
 
     def resize(self, exec_id: str, rows: int, columns: int) -> None:
-        """A new window size. Raises NotFound."""
+        """A new window size, also for a terminal that is still to come. Raises NotFound, InvalidArgument."""
+        if not (0 <= rows <= MOST_LINES and 0 <= columns <= MOST_LINES):
+            raise InvalidArgument(f"resize: {rows} rows and {columns} columns are no size of a terminal")
         stdio = self.member(exec_id).stdio
         if stdio is not None:
             try:

@@ -80,6 +80,7 @@ class Stdio:
         self._input_closing = False
         self._source: Duplex | None = None  # a FIFO which feeds the input
         self._childs: list[int] = []
+        self._size: tuple[int, int] | None = None  # rows, columns; asked for before the pty was there
         self.drained = False
         self.followers: list[Callable[[], None]] = []  # who reads the log while it grows
 
@@ -134,7 +135,9 @@ class Stdio:
         return writing
 
     def console(self, master: int) -> None:
-        """The pty exists: its master is the output and the input."""
+        """The pty exists: its master is the output and the input. A size that was asked for before holds now."""
+        if self._size is not None:
+            terminal.resize(master, *self._size)
         duplex = Duplex(
             self._loop,
             master,
@@ -254,10 +257,12 @@ class Stdio:
             self._input.close_after()
 
     def resize(self, rows: int, columns: int) -> None:
-        """A new window size for the pty; silent without one."""
+        """A new window size for the pty: kept for it while it is not there yet, silent without one."""
         master = self._outputs.get("stdout") if self.terminal else None
         if master is not None:
             terminal.resize(master.fd, rows, columns)
+        else:
+            self._size = (rows, columns)
 
     # --- clients ---
 

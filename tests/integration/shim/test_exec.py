@@ -142,3 +142,25 @@ def test_exec_of_another_user_and_limits(running: shims.Task, place: Path) -> No
     assert "uid=1000" in text
     assert "gid=1001" in text
     assert text.endswith("77\nx\n")
+
+
+def test_a_size_that_was_asked_for_before_the_terminal(running: shims.Task, place: Path) -> None:
+    log = place / "size.log"
+    process = {"consoleSize": {"height": 24, "width": 80}}
+    running.exec("sized", ["stty", "size"], stdout=f"json-file://{log}", terminal=True, process=process)
+    running.resize(132, 43, "sized")
+    with pytest.raises(InvalidArgument, match="no size of a terminal"):
+        running.resize(70000, 43, "sized")
+    running.start("sized")
+    assert running.wait("sized").status == 0
+    assert logged(log) == "43 132\r\n"
+
+
+def test_a_size_between_create_and_start(make: Make, place: Path) -> None:
+    log = place / "init-size.log"
+    task = make("stty", "size", process={"terminal": True})
+    task.create(stdin="attach:", stdout=f"json-file://{log}", terminal=True)
+    task.resize(99, 33)
+    task.start()
+    assert task.wait().status == 0
+    assert logged(log) == "33 99\r\n"

@@ -6,6 +6,7 @@ client then asks for the exit code, which is 127 or 126. Imports: containers, sc
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 from typing import Any
@@ -22,9 +23,11 @@ from hakobune.engine.execs.model import Exec, Execs
 from hakobune.engine.http.message import Request, Response, Taken, upgrade_head
 from hakobune.engine.runtime import Ended, Streams
 from hakobune.engine.schema.shape import checked, strings
-from hakobune.errors import Conflict, HakoError, InvalidArgument
+from hakobune.errors import Conflict, HakoError, InvalidArgument, NotFound
 from hakobune.oci import capabilities
 from hakobune.wire import side, stdcopy
+
+LOST = 255  # the exit code when nobody saw the end
 
 _MOST = 0xFFFF  # rows or columns of a terminal
 
@@ -109,12 +112,12 @@ async def _run(
     head: bytes,
 ) -> None:
     config = one.config
-    stdin = "attach:?once=1" if config["AttachStdin"] and taken else ""
-    output = "attach:" if taken else ""
-    streams = Streams(stdin, output, "" if one.tty else output, one.tty)
+    streams = _streams(one, attached=taken is not None)
     async with one.lock:
+        execs.save(one)
         try:
-            await deps.runtime.exec(container.id, one.id, document, streams)
+            if not await _prepared(deps, container, one, streams):
+                await deps.runtime.exec(container.id, one.id, document, streams)
             if taken is not None:
                 await _attach(container, one, taken, head)
             one.pid = await deps.runtime.start(container.id, one.id)
@@ -132,6 +135,45 @@ async def _run(
         taken.sock.close()
     words = " ".join(config["Cmd"])
     deps.tell(container, f"exec_start: {words}", execID=one.id)
+
+
+def prepare(deps: Deps, container: Container, one: Exec) -> None:
+    """Tell the manager of an exec before its client asks to start it: most do so at once.
+
+    Only a guess: whatever is wrong with it, or has changed by then, is done again by the start.
+    """
+    if one.tty:
+        return  # the size of its terminal comes with the start
+
+    async def work() -> None:
+        document = _document(container, one, None)
+        await deps.runtime.exec(container.id, one.id, document, _streams(one, attached=True))
+
+    one.prepared = asyncio.create_task(work())
+    one.prepared.add_done_callback(lambda task: task.cancelled() or task.exception())
+    one.prepared_for = container.state.pid
+
+
+async def _prepared(deps: Deps, container: Container, one: Exec, streams: Streams) -> bool:
+    """Whether the manager knows this exec as it is to be started; it is made to forget another one."""
+    if one.prepared is None:
+        return False
+    try:
+        await one.prepared
+    except (HakoError, OSError):
+        return False
+    if one.prepared_for != container.state.pid:
+        return False  # that life of the container is over
+    if streams == _streams(one, attached=True):
+        return True
+    await deps.runtime.forget_exec(container.id, one.id)
+    return False
+
+
+def _streams(one: Exec, *, attached: bool) -> Streams:
+    stdin = "attach:?once=1" if one.config["AttachStdin"] and attached else ""
+    output = "attach:" if attached else ""
+    return Streams(stdin, output, "" if one.tty else output, one.tty)
 
 
 async def _attach(container: Container, one: Exec, taken: Taken, head: bytes) -> None:
@@ -203,19 +245,24 @@ async def ended(deps: Deps, execs: Execs, container: Container, end: Ended) -> N
     """An exec's process has ended: recorded, then its clients are released, then it is forgotten below."""
     try:
         one = execs.get(end.process)
-    except HakoError:
+    except HakoError:  # of an engine that died before it had recorded it: its clients wait all the same
+        await _let_go(deps, container, end.process)
         return
     async with one.lock:
         if one.status != "running":
             return
         one.status, one.exit_code, one.pid = "exited", end.exit_code, 0
         execs.save(one)
+    deps.tell(container, "exec_die", execID=one.id, exitCode=str(end.exit_code))
+    await _let_go(deps, container, one.id)
+
+
+async def _let_go(deps: Deps, container: Container, process: str) -> None:
     if container.side is not None:
         with contextlib.suppress(HakoError):
-            await container.side.release(one.id)
-    deps.tell(container, "exec_die", execID=one.id, exitCode=str(end.exit_code))
+            await container.side.release(process)
     with contextlib.suppress(HakoError):
-        await deps.runtime.forget_exec(container.id, one.id)
+        await deps.runtime.forget_exec(container.id, process)
 
 
 async def resize(deps: Deps, one: Exec, rows: int, columns: int) -> None:
@@ -235,20 +282,27 @@ async def resize(deps: Deps, one: Exec, rows: int, columns: int) -> None:
     await deps.runtime.resize(one.container, rows, columns, one.id)
 
 
-async def take_over(deps: Deps, execs: Execs, container: Container) -> None:
-    """Execs that ended while no engine was there."""
+async def catch_up(deps: Deps, execs: Execs, container: Container) -> None:
+    """Execs that ended while no engine, or no manager, was there; those whose start was cut."""
     for one in execs.of(container.id):
-        if one.status != "running":
+        if one.status not in ("starting", "running"):
             continue
-        container.execs[one.id] = one
-        try:
-            standing = await deps.runtime.exec_standing(container.id, one.id)
-        except HakoError:
+        async with one.lock:
+            cut, pid = one.status == "starting", one.pid
+            container.execs[one.id] = one
+            try:
+                standing = await deps.runtime.process_standing(container.id, one.id)
+            except NotFound:
+                standing = None
+            one.status = "running"
+            if standing is not None and standing.status in ("running", "paused"):
+                one.pid = standing.pid
+                execs.save(one)
+                continue
+        if cut and standing is not None and standing.status == "created":
             standing = None
-        if standing is not None and standing.status in ("running", "paused"):
-            continue
-        code = standing.exit_code if standing is not None else 255
-        await ended(deps, execs, container, Ended(container.id, one.id, one.pid, code, 0))
+        code = standing.exit_code if standing is not None else LOST
+        await ended(deps, execs, container, Ended(container.id, one.id, pid, code, 0))
 
 
 def inspect(container: Container, one: Exec) -> dict[str, Any]:

@@ -7,109 +7,120 @@ import contextlib
 import os
 import sqlite3
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hakobune.containerd.client import Client
 from hakobune.errors import HakoError
 from hakobune.testing.engine import PrivateEngine
+from hakobune.testing.processes import command_lines
 
-_CONTAINER_DIGITS = 64
-
-
-def leaked(engine: PrivateEngine, *, patience: float = 8.0) -> list[str]:
-    """Leftovers that do not go away within `patience` seconds; the engine has to be up, without containers."""
-    end = time.monotonic() + patience
-    while True:
-        found = _found(engine)
-        if not found or time.monotonic() > end:
-            return found
-        time.sleep(0.1)
+_TABLES = {
+    "engine.db": ("container", "exec", "volume_user"),
+    "network.db": ("net_sandboxes", "net_endpoints", "net_ports"),
+}
 
 
-def _found(engine: PrivateEngine) -> list[str]:
-    return [
-        *_directories(engine),
-        *_rows(engine),
-        *_below(engine),
-        *_links(engine),
-        *_cgroups(engine),
-        *_shims(engine),
-    ]
+@dataclass
+class Audit:
+    """Of one engine. `ids` are the containers that it is known to have had: see `note`."""
 
+    engine: PrivateEngine
+    ids: set[str] = field(default_factory=set)
 
-def _directories(engine: PrivateEngine) -> list[str]:
-    """Directories of containers, bundles, sockets of shims."""
-    found = []
-    places = (
-        engine.root / "d/containers",
-        engine.root / "e/s",
-        engine.root / "e/containerd/s",
-        engine.root / "e/containerd/io.containerd.runtime.v2.task/moby",
-    )
-    for place in places:
+    def note(self) -> None:
+        """Remember the containers that are on record now; the daemons need not be there."""
+        with contextlib.suppress(sqlite3.Error):
+            self.ids.update(identity for (identity,) in self._select("engine.db", "SELECT id FROM container"))
+
+    def leaked(self, *, patience: float = 8.0) -> list[str]:
+        """Leftovers that do not go away within `patience` seconds; the engine has to be up, without containers."""
+        end = time.monotonic() + patience
+        while True:
+            found = [
+                *self._files(), *self._rows(), *self._below(), *self._links(), *self._cgroups(), *self._processes(),
+                *self._mounts(),
+            ]  # fmt: skip
+            if not found or time.monotonic() > end:
+                return found
+            time.sleep(0.1)
+
+    def descriptors(self, daemon: str = "hakod") -> int:
+        """How many descriptors a daemon holds."""
+        return len(os.listdir(f"/proc/{self.engine.daemons()[daemon]}/fd"))
+
+    def _select(self, name: str, sql: str) -> list[tuple[str, ...]]:
+        path = self.engine.root / "d" / name
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+            return list(database.execute(sql))
+
+    def _files(self) -> list[str]:
+        """Directories of containers, bundles, sockets of shims, upper directories."""
+        root, state = self.engine.root / "d", self.engine.root / "e"
+        found = []
+        for place in (
+            root / "containers",
+            state / "s",
+            state / "containerd/s",
+            state / "containerd/io.containerd.runtime.v2.task/moby",
+        ):
+            with contextlib.suppress(FileNotFoundError):
+                found += [f"{place.relative_to(self.engine.root)}/{name}" for name in os.listdir(place)]
+        return found
+
+    def _rows(self) -> list[str]:
+        """Records that name containers."""
+        found = []
+        for name, tables in _TABLES.items():
+            for table in tables:
+                found += [f"{table} {row}"[:200] for row in self._select(name, f"SELECT * FROM {table}")]
+        return found
+
+    def _below(self) -> list[str]:
+        """Tasks, records, writable snapshots and leases of hako-containerd."""
+
+        async def ask() -> list[str]:
+            client = Client(str(self.engine.root / "e/containerd.sock"), "moby", patience=5.0)
+            try:
+                found = [f"task {task.id}" for task in await client.tasks.list()]
+                found += [f"record {record.id}" for record in await client.containers.list()]
+                every = await client.snapshots.list()
+                found += [f"snapshot {one.name}" for one in every if one.kind != "committed"]
+                return found + [f"lease {one.id}" for one in await client.leases.list()]
+            except HakoError as err:
+                return [f"hako-containerd does not answer: {err}"]
+            finally:
+                await client.close()
+
+        return asyncio.run(ask())
+
+    def _links(self) -> list[str]:
+        """Ports of the bridge."""
         with contextlib.suppress(FileNotFoundError):
-            found += [f"{place.relative_to(engine.root)}/{name}" for name in os.listdir(place)]
-    return found
+            return [f"link {name}" for name in os.listdir(f"/sys/class/net/{self.engine.bridge}/brif")]
+        return []
 
+    def _cgroups(self) -> list[str]:
+        found = []
+        for top, directories, _ in os.walk("/sys/fs/cgroup"):
+            found += [f"control group {top}/{name}" for name in directories if name in self.ids]
+        return found
 
-def _rows(engine: PrivateEngine) -> list[str]:
-    """Records that name containers."""
-    tables = {
-        "engine.db": ("container", "exec", "volume_user"),
-        "network.db": ("net_sandboxes", "net_endpoints", "net_ports"),
-    }
-    found = []
-    for name, wanted in tables.items():
-        with contextlib.closing(
-            sqlite3.connect(f"file:{engine.root}/d/{name}?mode=ro", uri=True)
-        ) as database:
-            for table in wanted:
-                found += [f"{table} {row}" for row in database.execute(f"SELECT * FROM {table}")]
-    return [line[:200] for line in found]
+    def _processes(self) -> list[str]:
+        """Processes other than the daemons that name the engine's root, or are in its containers' groups."""
+        daemons = set(self.engine.daemons().values())
+        found = []
+        for pid, line in command_lines():
+            if pid in daemons or pid == os.getpid():
+                continue
+            groups = ""
+            with contextlib.suppress(OSError):
+                groups = Path(f"/proc/{pid}/cgroup").read_text()
+            ours = str(self.engine.root) in line and "hakobune" in line
+            if ours or any(identity in groups for identity in self.ids):
+                found.append(f"process {pid} {line[:100]}")
+        return found
 
-
-def _below(engine: PrivateEngine) -> list[str]:
-    """Tasks, records and writable snapshots of hako-containerd."""
-
-    async def ask() -> list[str]:
-        client = Client(str(engine.root / "e/containerd.sock"), "moby")
-        try:
-            await client.ready(5)
-            found = [f"task {task.id}" for task in await client.tasks.list()]
-            found += [f"record {record.id}" for record in await client.containers.list()]
-            found += [
-                f"snapshot {one.name}" for one in await client.snapshots.list() if one.kind != "committed"
-            ]
-            return found + [f"lease {one.id}" for one in await client.leases.list()]
-        except HakoError as err:
-            return [f"hako-containerd does not answer: {err}"]
-        finally:
-            await client.close()
-
-    return asyncio.run(ask())
-
-
-def _links(engine: PrivateEngine) -> list[str]:
-    return [f"link {name}" for name in engine._links() if name != engine.bridge]
-
-
-def _cgroups(engine: PrivateEngine) -> list[str]:
-    """Control groups of containers that this engine has had."""
-    return [f"control group {path}" for path in engine._cgroups()]
-
-
-def _shims(engine: PrivateEngine) -> list[str]:
-    """Processes other than the daemons that carry the engine's root in their command lines, or its containers."""
-    daemons = {*engine.daemons().values(), os.getpid()}
-    return [f"process {pid} {line[:100]}" for pid, line in engine._processes() if pid not in daemons]
-
-
-def descriptors(engine: PrivateEngine) -> int:
-    """How many descriptors hakod holds."""
-    return len(os.listdir(f"/proc/{engine.daemons()['hakod']}/fd"))
-
-
-def snapshots_on_disk(engine: PrivateEngine) -> list[str]:
-    """Directories of the snapshotter."""
-    root = Path(engine.root / "d/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots")
-    return sorted(os.listdir(root)) if root.exists() else []
+    def _mounts(self) -> list[str]:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        return [f"mount {line.split()[4]}" for line in lines if f" {self.engine.root}/" in line]

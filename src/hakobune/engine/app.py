@@ -21,6 +21,7 @@ from hakobune.engine.config import Config
 from hakobune.engine.containerd_process import ContainerdProcess
 from hakobune.engine.containers import exits, takeover
 from hakobune.engine.containers.deps import Deps
+from hakobune.engine.containers.model import Container
 from hakobune.engine.containers.store import MIGRATION as CONTAINERS
 from hakobune.engine.containers.store import Store
 from hakobune.engine.events.bus import Bus
@@ -30,7 +31,7 @@ from hakobune.engine.execs.model import Execs
 from hakobune.engine.http.router import Router
 from hakobune.engine.http.server import Server
 from hakobune.engine.images.images import Images
-from hakobune.engine.runtime import ContainerdRuntime, Ended, OutOfMemory
+from hakobune.engine.runtime import BACK_SECONDS, ContainerdRuntime, Ended, OutOfMemory
 from hakobune.engine.volumes.volumes import MIGRATION as VOLUMES
 from hakobune.engine.volumes.volumes import Volumes
 from hakobune.errors import FailedPrecondition, HakoError, NotFound, Unavailable
@@ -63,7 +64,7 @@ class App:
         os.makedirs(f"{config.exec_root}/s", mode=0o700, exist_ok=True)
         self._lock = _locked(f"{config.data_root}/engine.lock")
         _write_pid(config.pidfile)
-        self._client = Client(config.containerd_address, NAMESPACE)
+        self._client = Client(config.containerd_address, NAMESPACE, patience=BACK_SECONDS)
         self._manager = ContainerdProcess(config, self._client)
         await self._manager.start()
         self._open_rooms()
@@ -74,7 +75,9 @@ class App:
         await takeover.sweep(self._deps)
         for container in self._deps.store:
             if container.state.running:
-                await exec_verbs.take_over(self._deps, self._execs, container)
+                await exec_verbs.catch_up(self._deps, self._execs, container)
+            else:
+                self._execs.prune(container.id)
         self._server = Server(Router(wiring.routes(self._rooms())), name=SERVER)
         for host in config.hosts:
             await self._listen(host)
@@ -109,6 +112,7 @@ class App:
             images=self._images,
             volumes=self._volumes,
             networks=self._networks,
+            execs=self._execs,
             bus=self._bus,
             root=f"{config.data_root}/containers",
             sides=f"{config.exec_root}/s",
@@ -151,7 +155,7 @@ class App:
                 async with self._deps.runtime.ends() as ends:
                     self._subscribed.set()
                     if missed:
-                        await takeover.catch_up(self._deps)
+                        self._spawn(self._catch_up())
                     async for end in ends:
                         self._spawn(self._ended(end))
             except Unavailable:
@@ -160,6 +164,18 @@ class App:
                 print(f"hakod: events: {err}", file=sys.stderr)
             missed = True
             await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _catch_up(self) -> None:
+        """Ends that the manager had nobody to tell while it was away."""
+        await asyncio.gather(*(self._catch_up_one(container) for container in self._deps.store))
+
+    async def _catch_up_one(self, container: Container) -> None:
+        try:
+            await exec_verbs.catch_up(self._deps, self._execs, container)
+            if end := await takeover.catch_up(self._deps, container):
+                await self._ended(end)
+        except HakoError as err:
+            print(f"hakod: container {container.short_id}: {err}", file=sys.stderr)
 
     async def _ended(self, end: Ended | OutOfMemory) -> None:
         try:

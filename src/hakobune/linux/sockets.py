@@ -8,9 +8,12 @@ Imports: _socket, _signal, array.
 from __future__ import annotations
 
 import array
-from _signal import set_wakeup_fd as set_wakeup_fd  # type: ignore[import-not-found]
+import fcntl
+import struct
+from _signal import SIG_DFL, SIG_IGN  # type: ignore[import-not-found]
+from _signal import set_wakeup_fd as set_wakeup_fd
 from _signal import signal as set_handler
-from _socket import AF_UNIX, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SO_PEERCRED, SOL_SOCKET, socketpair
+from _socket import AF_UNIX, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SO_PEERCRED, SO_RCVTIMEO, SOL_SOCKET, socketpair
 from _socket import CMSG_SPACE as _space
 from _socket import SOCK_SEQPACKET as _SEQPACKET
 from _socket import SOCK_STREAM as _STREAM
@@ -18,6 +21,8 @@ from _socket import socket as Socket
 
 SEQPACKET = int(_SEQPACKET)
 STREAM = int(_STREAM)
+DEFAULT, IGNORE = SIG_DFL, SIG_IGN
+_AF_INET, _DATAGRAM, _SIOCSIFFLAGS, _IFF_UP = 2, 2, 0x8914, 1
 SIGINT, SIGTERM, SIGCHLD = 2, 15, 17  # <asm-generic/signal.h>
 
 _FD = array.array("i").itemsize
@@ -40,6 +45,11 @@ def accept(listener: Socket, kind: int) -> Socket:
     return Socket(AF_UNIX, kind, 0, fd)
 
 
+def adopt(fd: int, kind: int) -> Socket:
+    """The socket behind a descriptor."""
+    return Socket(AF_UNIX, kind, 0, fd)
+
+
 def receive(channel: Socket, size: int, descriptors: int = 1) -> tuple[bytes, list[int]]:
     """One packet and the descriptors that came with it, close-on-exec. Raises OSError."""
     packet, notes, _flags, _address = channel.recvmsg(size, _space(descriptors * _FD), MSG_CMSG_CLOEXEC)
@@ -57,7 +67,14 @@ def send(channel: Socket, packet: bytes, fd: int) -> None:
     channel.sendmsg([packet], [(SOL_SOCKET, SCM_RIGHTS, array.array("i", [fd]))])
 
 
+def loopback_up() -> None:
+    """Switch on `lo` of our network namespace: a new one has it down (netdevice(7), SIOCSIFFLAGS). Raises OSError."""
+    control = Socket(_AF_INET, _DATAGRAM)
+    fcntl.ioctl(control.fileno(), _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", _IFF_UP))
+    control.close()
+
+
 __all__ = [
-    "SEQPACKET", "SIGCHLD", "SIGINT", "SIGTERM", "SOL_SOCKET", "SO_PEERCRED", "STREAM", "Socket", "accept",
+    "DEFAULT", "IGNORE", "SEQPACKET", "SIGCHLD", "SIGINT", "SIGTERM", "SOL_SOCKET", "SO_PEERCRED", "SO_RCVTIMEO", "STREAM", "Socket", "accept", "adopt", "loopback_up",
     "pair", "receive", "send", "set_handler", "set_wakeup_fd", "unix",
 ]  # fmt: skip

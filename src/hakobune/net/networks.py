@@ -191,6 +191,12 @@ class Networks:
         with _kernel(f"network of container {container_id[:12]}"):
             self._sandboxes.detach(container_id)
 
+    def keep(self, containers: Collection[str]) -> None:
+        """After a crash: detach whatever is none of these containers."""
+        for box in self._store.sandboxes():
+            if box.container_id not in containers:
+                self.detach(box.container_id)
+
     def attachment(self, container_id: str) -> Attachment | None:
         """How a container is attached now, or None."""
         return self._sandboxes.attachment(container_id)

@@ -31,10 +31,11 @@ class Client:
     """One connection to the manager at `address` (a path), acting in one namespace.
 
     To be made inside a running event loop; the connection is made at the first call and again when it breaks.
+    Calls that find nobody listening wait up to `patience` seconds for somebody who does.
     """
 
-    def __init__(self, address: str, namespace: str) -> None:
-        self._connection = Connection(address, namespace)
+    def __init__(self, address: str, namespace: str, *, patience: float = 0.0) -> None:
+        self._connection = Connection(address, namespace, patience)
         self.content = Content(self._connection)
         self.snapshots = Snapshots(self._connection)
         self.images = Images(self._connection)

@@ -11,11 +11,12 @@ from typing import Any, Protocol, TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hakobune.errors import Unavailable
-from hakobune.transport.grpc_runtime import CHANNEL_OPTIONS, aio, error_of
+from hakobune.transport.grpc_runtime import CHANNEL_OPTIONS, aio, error_of, grpc
 
 NAMESPACE = "containerd-namespace"
 LEASE = "containerd-lease"
 _SECOND = 1_000_000_000
+_AGAIN_SECONDS = 0.02
 
 
 class Message(Protocol):
@@ -45,11 +46,22 @@ def _encode(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-class Connection:
-    """Owns the channel. Any call may raise HakoError of the class that the manager said."""
+def _unsent(failure: aio.AioRpcError) -> bool:
+    """Whether nobody listened, so that the request cannot have been heard."""
+    return failure.code() is grpc.StatusCode.UNAVAILABLE and (failure.details() or "").startswith(
+        "failed to connect"
+    )
 
-    def __init__(self, address: str, namespace: str) -> None:
+
+class Connection:
+    """Owns the channel. Any call may raise HakoError of the class that the manager said.
+
+    A call with one answer that finds nobody listening is made again for `patience` seconds.
+    """
+
+    def __init__(self, address: str, namespace: str, patience: float = 0.0) -> None:
         self.address = address
+        self._patience = patience
         self._plain = ((NAMESPACE, namespace),)
         self._channel = aio.insecure_channel(f"unix:{address}", options=CHANNEL_OPTIONS)
 
@@ -73,10 +85,16 @@ class Connection:
         )
 
         async def invoke(request: Message) -> Response:
-            try:
-                return await call(request, metadata=self._metadata())  # type: ignore[no-any-return]
-            except aio.AioRpcError as failure:
-                raise error_of(failure) from None
+            deadline = 0.0
+            while True:
+                try:
+                    return await call(request, metadata=self._metadata())  # type: ignore[no-any-return]
+                except aio.AioRpcError as failure:
+                    now = asyncio.get_running_loop().time()
+                    deadline = deadline or now + self._patience
+                    if now >= deadline or not _unsent(failure):
+                        raise error_of(failure) from None
+                await asyncio.sleep(_AGAIN_SECONDS)
 
         return invoke
 

@@ -41,7 +41,7 @@ async def create(deps: Deps, name: str, body: Any) -> tuple[Container, list[str]
     points = mounts.parse_all(config, host, lambda other: deps.store.get(other).mounts)
     container = Container(
         id=identity,
-        name=name or _free_name(deps),
+        name=name,
         created=now(),
         image=image.id,
         image_name=config["Image"],
@@ -83,6 +83,7 @@ async def _make(deps: Deps, container: Container, image: Image, points: Iterable
     os.mkdir(deps.directory(container), 0o710)
     container.rootfs = await deps.runtime.prepare(container.id, image.chain)
     container.mounts = tuple([await _settle(deps, container, point) for point in points])
+    container.name = container.name or _free_name(deps)  # nobody can take it between here and the record
     deps.store.add(container)
 
 
@@ -101,8 +102,8 @@ async def _settle(deps: Deps, container: Container, point: MountPoint) -> MountP
         labels=options.get("labels"),
         options=options.get("options"),
         anonymous=point.anonymous,
+        user=container.id,
     )
-    deps.volumes.use(point.name, container.id)
     if point.copy and not os.listdir(volume.path):
         await asyncio.to_thread(rootfs.copy_up, container.rootfs, point.target, volume.path)
     elif fresh:

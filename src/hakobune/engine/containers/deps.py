@@ -1,4 +1,4 @@
-"""What the verbs of this room use: six Protocols and two directories, filled in by `engine.app`."""
+"""What the verbs of this room use: seven Protocols and two directories, filled in by `engine.app`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from hakobune.engine.containers.model import Container
 from hakobune.engine.containers.store import Store
 from hakobune.engine.runtime import Runtime
-from hakobune.net.model import Attachment, Wanted
+from hakobune.net.model import Attachment, Network, Wanted
 
 
 class Image(Protocol):
@@ -46,8 +46,8 @@ class Volumes(Protocol):
     """Volumes by name, and who uses them."""
 
     def ensure(self, name: str, *, driver: str = "", labels: Mapping[str, str] | None = None,
-               options: Mapping[str, str] | None = None, anonymous: bool = False) -> tuple[Volume, bool]: ...  # fmt: skip
-    def use(self, name: str, container: str) -> None: ...
+               options: Mapping[str, str] | None = None, anonymous: bool = False,
+               user: str = "") -> tuple[Volume, bool]: ...  # fmt: skip
     def release(self, name: str, container: str) -> None: ...
     def remove(self, name: str, *, force: bool = False) -> None: ...
     def keep_users(self, containers: Collection[str]) -> None: ...
@@ -58,7 +58,16 @@ class Networks(Protocol):
 
     def attach(self, container_id: str, wanted: Wanted) -> Attachment: ...
     def detach(self, container_id: str) -> None: ...
+    def get(self, reference: str) -> Network: ...
     def adopt(self, container_id: str, init_pid: int) -> Attachment: ...
+    def keep(self, containers: Collection[str]) -> None: ...
+
+
+class Execs(Protocol):
+    """Records of execs."""
+
+    def forget(self, container: str) -> None: ...
+    def keep(self, containers: Collection[str]) -> None: ...
 
 
 class Bus(Protocol):
@@ -76,6 +85,7 @@ class Deps:
     images: Images
     volumes: Volumes
     networks: Networks
+    execs: Execs
     bus: Bus
     root: str
     sides: str

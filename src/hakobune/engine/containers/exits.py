@@ -13,10 +13,12 @@ import sys
 from hakobune.engine.containers import lifecycle, remove, start
 from hakobune.engine.containers.deps import Deps, now
 from hakobune.engine.containers.model import Container, Waiter
-from hakobune.engine.containers.wait import answer
+from hakobune.engine.containers.wait import CONDITIONS, answer, answer_ended
 from hakobune.engine.http.message import Taken
 from hakobune.engine.runtime import Ended
 from hakobune.errors import HakoError, NotFound
+
+_RECORD_SECONDS = 1.0
 
 
 async def ended(deps: Deps, container: Container, end: Ended) -> None:
@@ -47,7 +49,7 @@ async def _end(deps: Deps, container: Container, end: Ended) -> bool:
         state.status = "restarting"
         container.backoff = lifecycle.next_backoff(container.backoff, ran)
     container.network = {}
-    deps.store.save(container)
+    record(deps, container)
     await _release(container)
     deps.tell(container, "die", exitCode=str(end.exit_code), execDuration=str(int(ran)))
     try:
@@ -61,20 +63,38 @@ async def _end(deps: Deps, container: Container, end: Ended) -> bool:
     return again
 
 
+def record(deps: Deps, container: Container) -> None:
+    """Write down how it stands; a disk that is full now is tried again, and keeps nothing from going on."""
+    try:
+        deps.store.save(container)
+    except HakoError as err:
+        print(f"hakod: container {container.short_id} not recorded: {err}", file=sys.stderr)
+        asyncio.get_running_loop().call_later(_RECORD_SECONDS, record, deps, container)
+
+
 async def _release(container: Container) -> None:
     """The shim may answer its clients; those that wait for the removal come back to us."""
     side, container.side = container.side, None
-    if side is None:
-        return
+    lent, container.lent = container.lent, []
+    told: tuple[str, ...] = ()  # the conditions that the shim, or a connection that came back, takes care of
     try:
-        if container.auto_remove:
+        if side is not None:
             for client in await side.reclaim():
                 container.waiters.append(Waiter(Taken(client, b""), "removed", b""))
-        await side.release()
+            told = ("removed",)
+            await side.release()
+            told = CONDITIONS
     except HakoError:
-        pass  # the shim is gone: nobody is left to be told there
+        pass  # the shim was killed: its clients are answered here
     finally:
-        side.close()
+        if side is not None:
+            side.close()
+    for waiter in lent:
+        if waiter.condition in told:
+            waiter.taken.sock.close()
+        else:
+            container.waiters.append(waiter)
+    answer_ended(container)
 
 
 async def _remove(deps: Deps, container: Container) -> None:

@@ -46,7 +46,7 @@ async def logs(deps: Deps, container: Container, request: Request) -> Response |
     media = _media(tty=container.tty, version=request.version)
     side = container.side
     if request.query.bool("follow") and side is not None:
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: {media}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {media}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
         if not os.path.exists(path):
             open(path, "ab").close()
         taken = request.connection.take()

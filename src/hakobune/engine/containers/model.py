@@ -85,6 +85,7 @@ class Container:
     state: State = field(default_factory=State)
     restart_count: int = 0
     manually_stopped: bool = False
+    drop_volumes: bool = False  # its removal takes nameless volumes along
     network: dict[str, Any] = field(default_factory=dict)  # NetworkSettings as they are, while it runs
 
     # what is below belongs to this process and dies with it
@@ -93,6 +94,10 @@ class Container:
     rootfs: tuple[Mount, ...] = ()
     waiting: list[Waiting] = field(default_factory=list)
     waiters: list[Waiter] = field(default_factory=list)
+    lent: list[Waiter] = field(
+        default_factory=list
+    )  # waits in the shim's hands: ours to answer if it is killed
+    kept: int = 0  # restarts by clients under way: over them it is not removed at its end
     ended: asyncio.Event = field(default_factory=asyncio.Event)  # set while no task runs
     removed: bool = False
     execs: dict[str, Any] = field(default_factory=dict)
@@ -110,9 +115,15 @@ class Container:
         return bool(self.config.get("Tty"))
 
     @property
+    def networked(self) -> bool:
+        """Whether the engine holds a place in a network for it: not with another container's, nor with none."""
+        mode = self.host["NetworkMode"]
+        return not mode.startswith("container:") and (mode != "none" or bool(self.endpoints))
+
+    @property
     def auto_remove(self) -> bool:
-        """`--rm`."""
-        return bool(self.host.get("AutoRemove"))
+        """`--rm`; not while a client restarts it."""
+        return bool(self.host.get("AutoRemove")) and not self.kept
 
     @property
     def short_id(self) -> str:
@@ -139,6 +150,7 @@ class Container:
             "state": asdict(self.state),
             "restart_count": self.restart_count,
             "manually_stopped": self.manually_stopped,
+            "drop_volumes": self.drop_volumes,
             "network": self.network,
         }
 

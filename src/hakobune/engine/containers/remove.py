@@ -26,8 +26,9 @@ async def remove(deps: Deps, container: Container, *, force: bool = False, volum
         if container.restart is not None:
             container.restart.cancel()
         container.state.status = "removing"
+        container.drop_volumes = volumes
         deps.store.save(container)
-        await take_apart(deps, container, volumes=volumes)
+        await take_apart(deps, container)
 
 
 async def start_or_remove(deps: Deps, container: Container) -> None:
@@ -42,7 +43,7 @@ async def start_or_remove(deps: Deps, container: Container) -> None:
         raise
 
 
-async def take_apart(deps: Deps, container: Container, *, volumes: bool) -> None:
+async def take_apart(deps: Deps, container: Container) -> None:
     """Everything of a container whose removal is recorded; the caller holds the lock. Idempotent."""
     try:
         await deps.runtime.delete(container.id)
@@ -55,9 +56,10 @@ async def take_apart(deps: Deps, container: Container, *, volumes: bool) -> None
     for point in container.mounts:
         if point.type == "volume":
             deps.volumes.release(point.name, container.id)
-            if volumes and point.anonymous:
+            if container.drop_volumes and point.anonymous:
                 _drop_volume(deps, point.name)
     await asyncio.to_thread(shutil.rmtree, deps.directory(container), ignore_errors=True)
+    deps.execs.forget(container.id)
     deps.store.remove(container)
     container.removed = True
     container.ended.set()

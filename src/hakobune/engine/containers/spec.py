@@ -19,6 +19,7 @@ from hakobune.errors import InvalidArgument
 from hakobune.oci import capabilities, seccomp, seccomp_default
 
 SIDE_ANNOTATION = "io.hakobune.side"
+NEW = "new"  # as a network namespace: one that the runtime makes
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHM_SIZE = 64 << 20
 
@@ -44,7 +45,7 @@ class Surroundings:
     """What the engine prepared for a start."""
 
     identity: Identity
-    netns: str  # path, empty for the host's
+    netns: str  # path, NEW, or empty for the host's
     files: Mapping[str, str]  # path in the container -> file of the host
     side: str  # where the shim listens
     joined: Mapping[str, str]  # namespace type -> path of another container's, or "host"
@@ -200,7 +201,7 @@ def _namespaces(host: Mapping[str, Any], around: Surroundings) -> list[dict[str,
         if path != "host":
             found.append({"type": kind} | ({"path": path} if path else {}))
     if around.netns:
-        found.append({"type": "network", "path": around.netns})
+        found.append({"type": "network"} | ({} if around.netns == NEW else {"path": around.netns}))
     return found
 
 

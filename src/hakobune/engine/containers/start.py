@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hakobune.engine.containers import files, lifecycle, request, rootfs, users
 from hakobune.engine.containers.deps import Deps, now
 from hakobune.engine.containers.model import Container, Waiter
-from hakobune.engine.containers.spec import Identity, Surroundings, build
+from hakobune.engine.containers.spec import NEW, Identity, Surroundings, build
+from hakobune.engine.containers.wait import lend
 from hakobune.engine.http.message import Taken
 from hakobune.engine.runtime import Streams
 from hakobune.errors import HakoError, InvalidArgument, NotFound
-from hakobune.net.model import Attachment, Endpoint, PortBinding, Wanted
+from hakobune.net.model import Attachment, Endpoint, EndpointState, PortBinding, Wanted
 from hakobune.shim.client import Side
 
 _identities: dict[tuple[str, str, tuple[str, ...]], Identity] = {}
@@ -109,9 +111,16 @@ def _attach(deps: Deps, container: Container) -> Attachment | None:
     if mode.startswith("container:"):
         container.network = {}
         return None
-    attachment = deps.networks.attach(container.id, wanted(container))
+    attached = container.networked
+    attachment = deps.networks.attach(container.id, wanted(container)) if attached else _alone(deps)
     container.network = settings(attachment)
     return attachment
+
+
+def _alone(deps: Deps) -> Attachment:
+    """`--network none`: the runtime makes the namespace, and there is nothing in it to give back."""
+    state = EndpointState(deps.networks.get("none").id, secrets.token_hex(32), "", 0, "", "")
+    return Attachment(NEW, {"none": state})
 
 
 def wanted(container: Container) -> Wanted:
@@ -189,7 +198,7 @@ def settings(attachment: Attachment) -> dict[str, Any]:
         port: [{"HostIp": ip, "HostPort": str(number)} for ip, number in bindings] or None
         for port, bindings in attachment.ports.items()
     }
-    return {"Networks": networks, "Ports": ports, "SandboxKey": attachment.netns_path}
+    return {"Networks": networks, "Ports": ports, "SandboxKey": attachment.netns_path.removeprefix(NEW)}
 
 
 # --- what is around the process ---
@@ -282,6 +291,7 @@ async def _hand_over(container: Container, side: Side) -> None:
         )
         client.taken.sock.close()
     for waiter in waiters:
+        lend(container, waiter.taken.sock, waiter.condition)
         await side.wait(waiter.condition, waiter.head, waiter.taken.sock)
         waiter.taken.sock.close()
 
@@ -299,6 +309,9 @@ async def _failed(deps: Deps, container: Container, err: HakoError) -> None:
         container.side = None
     with contextlib.suppress(HakoError):
         await deps.runtime.delete(container.id)
+    for waiter in container.lent:
+        waiter.taken.sock.close()
+    container.lent.clear()
     with contextlib.suppress(HakoError, OSError):
         deps.networks.detach(container.id)
     for client in container.waiting:

@@ -8,7 +8,7 @@ from hakobune.engine.containers import start
 from hakobune.engine.containers.deps import Deps
 from hakobune.engine.containers.model import Container
 from hakobune.engine.containers.request import signal_number
-from hakobune.errors import Conflict, HakoError, NotFound, NotModified
+from hakobune.errors import Conflict, HakoError, NotFound, NotModified, Unavailable
 
 PATIENCE = 10  # seconds between the stop signal and SIGKILL
 KILLED_WITHIN = 30.0  # seconds that the kernel may need for a SIGKILL
@@ -17,8 +17,7 @@ _SIGKILL = 9
 
 async def stop(deps: Deps, container: Container, timeout: int | None, signal: str = "") -> None:
     """End it gently: `timeout` in seconds, -1 for ever, None for the container's own. Raises NotModified."""
-    if container.state.status == "restarting":
-        await _give_up_restart(deps, container)
+    if container.state.status == "restarting" and await _give_up_restart(deps, container):
         return
     if not container.state.running:
         raise NotModified("container is not running")
@@ -33,7 +32,7 @@ async def stop(deps: Deps, container: Container, timeout: int | None, signal: st
 
 async def _gently(deps: Deps, container: Container, signal: int, seconds: int) -> None:
     if container.state.status == "paused":
-        await _quietly(deps.runtime.resume(container.id))
+        await _thaw(deps, container)
     if seconds != 0:
         deps.tell(container, "kill", signal=str(signal))
         await _quietly(deps.runtime.kill(container.id, signal))
@@ -50,6 +49,8 @@ async def end(deps: Deps, container: Container) -> None:
     container.manually_stopped = True
     deps.tell(container, "kill", signal=str(_SIGKILL))
     await _quietly(deps.runtime.kill(container.id, _SIGKILL, everyone=True))
+    if container.state.status == "paused":
+        await _thaw(deps, container)
     try:
         await asyncio.wait_for(container.ended.wait(), KILLED_WITHIN)
     except TimeoutError as err:
@@ -59,26 +60,37 @@ async def end(deps: Deps, container: Container) -> None:
         ) from err
 
 
+async def _thaw(deps: Deps, container: Container) -> None:
+    """What is frozen hears no signal."""
+    await _quietly(deps.runtime.resume(container.id))
+    if container.state.status == "paused":
+        container.state.status = "running"
+
+
 async def _quietly(call: object) -> None:
-    """A signal to what has ended already is no error."""
+    """A signal to what has ended already is no error; of what the signal did not reach, the end is told."""
     try:
         await call  # type: ignore[misc]
-    except NotFound:
+    except (NotFound, Unavailable):
         pass
     except HakoError as err:
         if "not running" not in str(err) and "stopped" not in str(err):
             raise
 
 
-async def _give_up_restart(deps: Deps, container: Container) -> None:
+async def _give_up_restart(deps: Deps, container: Container) -> bool:
+    """Start it no more; false when it has been started meanwhile."""
     async with container.lock:
         container.manually_stopped = True
+        if container.state.running:
+            return False
         if container.restart is not None:
             container.restart.cancel()
             container.restart = None
         if container.state.status == "restarting":
             container.state.status = "exited"
             deps.store.save(container)
+    return True
 
 
 async def kill(deps: Deps, container: Container, signal: str) -> None:
@@ -102,15 +114,16 @@ async def kill(deps: Deps, container: Container, signal: str) -> None:
 
 async def restart(deps: Deps, container: Container, timeout: int | None, signal: str = "") -> None:
     """Stop when it runs, then start. An auto-removed container is kept over it."""
-    kept = container.host["AutoRemove"]
-    container.host["AutoRemove"] = False
+    container.kept += 1
     try:
         try:
             await stop(deps, container, timeout, signal)
         except NotModified:
             pass
-        await start.start(deps, container)
+        try:
+            await start.start(deps, container)
+        except NotModified:
+            pass  # somebody else was quicker
     finally:
-        container.host["AutoRemove"] = kept
-    deps.store.save(container)
+        container.kept -= 1
     deps.tell(container, "restart")

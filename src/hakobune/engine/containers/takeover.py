@@ -15,7 +15,7 @@ from hakobune.engine.containers import exits, lifecycle, remove, start
 from hakobune.engine.containers.deps import Deps, now
 from hakobune.engine.containers.model import Container
 from hakobune.engine.runtime import Ended, Standing
-from hakobune.errors import HakoError
+from hakobune.errors import HakoError, NotFound
 from hakobune.shim.client import Side
 
 LOST = 255  # the exit code when nobody saw the end, as after a reboot
@@ -37,6 +37,9 @@ async def take_over(deps: Deps) -> None:
 async def sweep(deps: Deps) -> None:
     """Take away what a create left that was cut before its container was on record."""
     known = {container.id for container in deps.store}
+    for identity in await deps.runtime.records():
+        if identity not in known:
+            await deps.runtime.delete(identity)
     for identity in await deps.runtime.snapshots():
         if identity not in known:
             await deps.runtime.discard(identity)
@@ -44,6 +47,8 @@ async def sweep(deps: Deps) -> None:
         if name not in known:
             await asyncio.to_thread(shutil.rmtree, os.path.join(deps.root, name), ignore_errors=True)
     deps.volumes.keep_users(known)
+    deps.networks.keep(known)
+    deps.execs.keep(known)
 
 
 async def _settled(deps: Deps, container: Container, task: Standing | None) -> None:
@@ -57,7 +62,7 @@ async def _settle(deps: Deps, container: Container, task: Standing | None) -> No
     state = container.state
     if state.status == "removing":
         async with container.lock:
-            await remove.take_apart(deps, container, volumes=container.auto_remove)
+            await remove.take_apart(deps, container)
         return
     alive = task is not None and task.status in ("running", "paused")
     if state.running and alive and task is not None:
@@ -78,8 +83,8 @@ async def _adopt(deps: Deps, container: Container, task: Standing) -> None:
     container.state.status, container.state.pid = task.status, task.pid
     container.rootfs = ()
     container.side = await Side.connect(deps.side_path(container))
-    if not container.host["NetworkMode"].startswith("container:"):
-        deps.networks.adopt(container.id, task.pid)
+    if container.networked:
+        container.network = start.settings(deps.networks.adopt(container.id, task.pid))
     deps.store.save(container)
 
 
@@ -116,17 +121,16 @@ async def _tidy(deps: Deps, container: Container, task: Standing | None) -> None
         await start.start(deps, container)
 
 
-async def catch_up(deps: Deps) -> None:
-    """The manager was away: ends that it had nobody to tell."""
-    standing = await deps.runtime.standing()
-    for container in deps.store:
-        task = standing.get(container.id)
-        if not container.state.running or container.lock.locked():
-            continue
-        if task is None:
-            end = Ended(container.id, container.id, 0, LOST, now())
-        elif task.status == "stopped":
-            end = Ended(container.id, container.id, task.pid, task.exit_code, task.exited_at)
-        else:
-            continue
-        await exits.ended(deps, container, end)
+async def catch_up(deps: Deps, container: Container) -> Ended | None:
+    """The manager was away: the end of a container that it had nobody to tell, if there was one."""
+    async with container.lock:  # a start under way may meet its end before it is on record
+        if not container.state.running:
+            return None
+        pid = container.state.pid
+        try:
+            task = await deps.runtime.process_standing(container.id)
+        except NotFound:
+            return Ended(container.id, container.id, pid, LOST, now())
+    if task.status != "stopped":
+        return None
+    return Ended(container.id, container.id, pid, task.exit_code, task.exited_at)

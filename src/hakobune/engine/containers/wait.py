@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import select
+import socket
+
 from hakobune.engine.containers.deps import Deps
 from hakobune.engine.containers.model import Container, Waiter
 from hakobune.engine.http.message import Request, Response, Taken, json_response
 from hakobune.errors import HakoError, InvalidArgument
 
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+# The connection leaves our hands and is closed after the answer: a client must not keep it for its next request.
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
 CONDITIONS = ("not-running", "next-exit", "removed")
 
 
@@ -39,17 +43,42 @@ async def wait(deps: Deps, container: Container, request: Request) -> Response |
         _send_head(taken)
         container.waiters.append(Waiter(taken, condition, b""))
         return taken
+    lend(container, taken.sock, condition)
     try:
         await side.wait(condition, HEAD, taken.sock)
-    except HakoError:  # it ended this moment
-        if condition == "removed" and container.auto_remove and not container.removed:
+    except HakoError:  # it ended this moment, or the shim was killed
+        if condition == "removed" and not container.removed:
             _send_head(taken)
             container.waiters.append(Waiter(taken, condition, b""))
             return taken
+        await container.ended.wait()
         answer(Waiter(taken, condition, HEAD), container.state.exit_code)
         return taken
     taken.sock.close()
     return taken
+
+
+def lend(container: Container, client: socket.socket, condition: str) -> None:
+    """Keep a copy of a connection that goes to the shim, to answer on it should the shim be killed."""
+    hung_up = [waiter for waiter in container.lent if _has_hung_up(waiter.taken.sock)]
+    for waiter in hung_up:
+        container.lent.remove(waiter)
+        waiter.taken.sock.close()
+    container.lent.append(Waiter(Taken(client.dup(), b""), condition, b""))
+
+
+def _has_hung_up(client: socket.socket) -> bool:
+    look = select.poll()
+    look.register(client, select.POLLRDHUP)
+    return bool(look.poll(0))
+
+
+def answer_ended(container: Container) -> None:
+    """Answer those that wait for the end and not for the removal."""
+    ended = [waiter for waiter in container.waiters if waiter.condition != "removed"]
+    container.waiters = [waiter for waiter in container.waiters if waiter.condition == "removed"]
+    for waiter in ended:
+        answer(waiter, container.state.exit_code)
 
 
 def _send_head(taken: Taken) -> None:

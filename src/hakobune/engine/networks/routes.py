@@ -42,6 +42,7 @@ _ENDPOINT: dict[str, tuple[type, Any]] = {
 }
 _UNSERVED = {"Ingress": "ingress networks of a swarm", "ConfigOnly": "networks that are a configuration only"}
 _FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
+_NOWHERE = {"MacAddress": "", "IPv4Address": "", "IPv6Address": ""}
 PREDEFINED = ("bridge", "host", "none")
 
 
@@ -93,7 +94,16 @@ class Edge:
         }
 
     def _containers(self, network: Network) -> dict[str, Any]:
-        found = {}
+        found: dict[str, Any] = {}
+        if network.name == "none":  # nobody holds a place in it: who has none is in it
+            for one in self._store:
+                if one.state.running and one.host["NetworkMode"] == "none" and not one.networked:
+                    endpoint = (one.network.get("Networks") or {}).get("none") or {}
+                    found[one.id] = {
+                        "Name": one.name,
+                        "EndpointID": endpoint.get("EndpointID", ""),
+                        **_NOWHERE,
+                    }
         for identity, state in self._networks.endpoints(network.id).items():
             container = self._store.find(identity)
             found[identity] = {

@@ -89,8 +89,9 @@ class Volumes:
         return sorted(self._users.get(name, ()))
 
     def create(self, name: str = "", *, driver: str = "", labels: Mapping[str, str] | None = None,
-               options: Mapping[str, str] | None = None, anonymous: bool = False) -> tuple[Volume, bool]:  # fmt: skip
-        """The volume of this name (a new name for ""), and whether it is new.
+               options: Mapping[str, str] | None = None, anonymous: bool = False,
+               user: str = "") -> tuple[Volume, bool]:  # fmt: skip
+        """The volume of this name (a new name for ""), and whether it is new; used by the container `user`, if any.
 
         Raises InvalidArgument, NotFound (driver), Unimplemented (options), ResourceExhausted; nothing is left.
         """
@@ -98,6 +99,8 @@ class Volumes:
         if not name:
             name, anonymous = secrets.token_hex(32), True
         if name in self._volumes:
+            if user:
+                self.use(name, user)
             return self._volumes[name], False
         check_name(name)
         check_options(name, options or {})
@@ -105,7 +108,7 @@ class Volumes:
         volume = Volume(
             name, self._directory(name), time.time_ns(), {**(labels or {}), **marks}, dict(options or {})
         )
-        self._remember(volume)
+        self._remember(volume, user)
         try:
             _make(volume)
         except BaseException:
@@ -116,9 +119,12 @@ class Volumes:
         return volume, True
 
     def ensure(self, name: str, *, driver: str = "", labels: Mapping[str, str] | None = None,
-               options: Mapping[str, str] | None = None, anonymous: bool = False) -> tuple[Volume, bool]:  # fmt: skip
+               options: Mapping[str, str] | None = None, anonymous: bool = False,
+               user: str = "") -> tuple[Volume, bool]:  # fmt: skip
         """As `create`, for a container: what `path` names is there when this returns."""
-        volume, fresh = self.create(name, driver=driver, labels=labels, options=options, anonymous=anonymous)
+        volume, fresh = self.create(
+            name, driver=driver, labels=labels, options=options, anonymous=anonymous, user=user
+        )
         if not fresh:
             _make(volume)
         if not os.path.isdir(volume.path):
@@ -127,11 +133,14 @@ class Volumes:
             )
         return volume, fresh
 
-    def _remember(self, volume: Volume) -> None:
+    def _remember(self, volume: Volume, user: str) -> None:
         record = {"created": volume.created, "labels": volume.labels, "options": volume.options}
-        self._database.execute("INSERT INTO volume VALUES (?, ?)", (volume.name, json.dumps(record)))
+        with self._database.transaction():
+            self._database.execute("INSERT INTO volume VALUES (?, ?)", (volume.name, json.dumps(record)))
+            if user:
+                self._database.execute("INSERT INTO volume_user VALUES (?, ?)", (volume.name, user))
         self._volumes[volume.name] = volume
-        self._users[volume.name] = set()
+        self._users[volume.name] = {user} if user else set()
 
     def _forget(self, name: str) -> None:
         self._database.execute("DELETE FROM volume WHERE name = ?", (name,))
@@ -152,10 +161,13 @@ class Volumes:
         self._users.get(name, set()).discard(container)
 
     def keep_users(self, containers: Collection[str]) -> None:
-        """After a crash: forget users that are none of these containers."""
-        for name, users in self._users.items():
-            for gone in users - set(containers):
+        """After a crash: forget users that are none of these containers, and nameless volumes made for them."""
+        for name, users in list(self._users.items()):
+            lost = users - set(containers)
+            for gone in lost:
                 self.release(name, gone)
+            if lost and not self._users[name] and ANONYMOUS in self._volumes[name].labels:
+                self.remove(name)
 
     def remove(self, name: str, *, force: bool = False) -> None:
         """Delete it with its data. Raises Conflict while it is used, NotFound unless `force`."""

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hakobune.linux import sockets
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
 from hakobune.oci.config import Config, Process
@@ -88,6 +89,8 @@ def _be_born(birth: Birth) -> None:
     if config.new("cgroup"):
         sys.unshare(sys.CLONE_NEWCGROUP)  # after the move: its root is where we are now
     os.setsid()
+    if config.new("network"):
+        sockets.loopback_up()
     if config.hostname and config.new("uts"):
         sys.sethostname(config.hostname)
     if config.domainname and config.new("uts"):

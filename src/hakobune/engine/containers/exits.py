@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 
 from hakobune.engine.containers import lifecycle, remove, start
@@ -58,6 +59,8 @@ async def _end(deps: Deps, container: Container, end: Ended) -> bool:
         print(f"hakod: task of {container.short_id} not deleted: {err}", file=sys.stderr)
     with contextlib.suppress(HakoError, OSError):
         deps.networks.detach(container.id)
+    with contextlib.suppress(OSError):  # a shim that was killed leaves it
+        os.unlink(deps.side_path(container))
     container.execs.clear()
     container.ended.set()
     return again

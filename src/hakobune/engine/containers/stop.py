@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from hakobune.engine.containers import start
 from hakobune.engine.containers.deps import Deps
@@ -61,8 +62,9 @@ async def end(deps: Deps, container: Container) -> None:
 
 
 async def _thaw(deps: Deps, container: Container) -> None:
-    """What is frozen hears no signal."""
-    await _quietly(deps.runtime.resume(container.id))
+    """What is frozen hears no signal. Another client may have been quicker."""
+    with contextlib.suppress(HakoError):
+        await deps.runtime.resume(container.id)
     if container.state.status == "paused":
         container.state.status = "running"
 

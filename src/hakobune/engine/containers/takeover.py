@@ -7,6 +7,7 @@ Imports: the room's own modules.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import sys
@@ -46,6 +47,10 @@ async def sweep(deps: Deps) -> None:
     for name in os.listdir(deps.root):
         if name not in known:
             await asyncio.to_thread(shutil.rmtree, os.path.join(deps.root, name), ignore_errors=True)
+    sockets = {os.path.basename(deps.side_path(container)) for container in deps.store}
+    for name in set(os.listdir(deps.sides)) - sockets:
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(deps.sides, name))
     deps.volumes.keep_users(known)
     deps.networks.keep(known)
     deps.execs.keep(known)

@@ -24,7 +24,7 @@ def routes(deps: Deps, execs: Execs) -> list[Route]:
 
     async def inspect(request: Request) -> Response:
         one = execs.get(request.params["id"])
-        return json_response(verbs.inspect(deps.store.get(one.container), one))
+        return json_response(await verbs.inspect(deps.store.get(one.container), one))
 
     async def resize(request: Request) -> Response:
         one = execs.get(request.params["id"])

@@ -27,6 +27,8 @@ from hakobune.errors import Conflict, HakoError, InvalidArgument, NotFound
 from hakobune.oci import capabilities
 from hakobune.wire import side, stdcopy
 
+_LOST_SECONDS = 3.0
+_LOOK_SECONDS = 0.02
 LOST = 255  # the exit code when nobody saw the end
 
 _MOST = 0xFFFF  # rows or columns of a terminal
@@ -305,8 +307,12 @@ async def catch_up(deps: Deps, execs: Execs, container: Container) -> None:
         await ended(deps, execs, container, Ended(container.id, one.id, pid, code, 0))
 
 
-def inspect(container: Container, one: Exec) -> dict[str, Any]:
+async def inspect(container: Container, one: Exec) -> dict[str, Any]:
     """The document of GET /exec/{id}/json."""
+    for _ in range(int(_LOST_SECONDS / _LOOK_SECONDS)):
+        if one.status != "running" or not (container.side is None or container.side.closed):
+            break  # else its shim was killed, and how it ended is not on record yet
+        await asyncio.sleep(_LOOK_SECONDS)
     config = one.config
     return {
         "ID": one.id,

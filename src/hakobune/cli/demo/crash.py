@@ -10,7 +10,7 @@ from .images import IMAGE
 from .stage import Stage, StoryFailed
 
 _NAME = "counter"
-_COUNT = "trap 'exit 0' TERM; n=0; while :; do n=$((n+1)); echo $n; sleep 0.05; done"
+_COUNT = "trap exit TERM; n=0; while :; do echo $((n+=1)); sleep 0.05; done"
 _TALK = "for i in 1 2 3 4 5 6 7 8 9; do echo line $i; sleep 0.3; done; exit 9"
 _DARK_SECONDS = 1.0
 _AT_FIRST = 10
@@ -35,7 +35,7 @@ def play(stage: Stage) -> None:
     _no_gap(stage)
     out, _ = talker.communicate(timeout=20)
     spoken = out.split("\n")[:-1]
-    stage.show(f"[the session of before] {' / '.join(spoken)}")
+    stage.tell(f"The `hako run` of before has printed: {', '.join(spoken)}.")
     whole = spoken == [f"line {number}" for number in range(1, 10)]
     stage.claim(
         "the session that was attached all along printed every line", whole, otherwise=repr(out[-300:])
@@ -70,7 +70,7 @@ def _kill_and_return(stage: Stage, pid: int) -> float:
 
 def _no_gap(stage: Stage) -> None:
     numbers = [int(word) for word in stage.hako("logs", _NAME, quiet=True).split()]
-    stage.show(f"[hako logs {_NAME}: {len(numbers)} lines, {numbers[0]} … {numbers[-1]}]")
+    stage.tell(f"All of `hako logs {_NAME}`: {len(numbers)} lines, {numbers[0]} … {numbers[-1]}.")
     gaps = [n for n, (a, b) in enumerate(pairwise(numbers)) if b != a + 1]
     stage.claim(
         "the log begins with 1 and has no gap", numbers[0] == 1 and not gaps, otherwise=f"after {gaps[:5]}"

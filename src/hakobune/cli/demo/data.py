@@ -5,8 +5,8 @@ from __future__ import annotations
 from .images import IMAGE
 from .stage import Stage
 
-_WRITE = "echo day-one > /log/page; echo rum > /hold/barrel; echo mine > /own; cat /own"
-_READ = "cat /log/page /hold/barrel; cat /own"
+_WRITE = "echo dawn > /log/page; echo rum > /hold/keg; echo mine > /own; cat /own"
+_READ = "cat /log/page /hold/keg; cat /own"
 
 
 def play(stage: Stage) -> None:
@@ -21,10 +21,10 @@ def play(stage: Stage) -> None:
         "the first container read what it had written to its own root", out == "mine\n", otherwise=out
     )
     out = stage.hako("run", "--rm", *shared, IMAGE, "sh", "-c", _READ, fine=tuple(range(256)))
-    stage.claim("the next one finds the volume's page", "day-one" in out)
-    stage.claim("and the barrel in the host's directory", "rum" in out)
+    stage.claim("the next one finds the volume's page", "dawn" in out)
+    stage.claim("and the keg in the host's directory", "rum" in out)
     stage.claim("but not what the first wrote to its own root", stage.code == 1 and "mine" not in out)
-    barrel = (hold / "barrel").read_text() if (hold / "barrel").exists() else ""
-    stage.claim("the host sees the barrel as well", barrel == "rum\n", otherwise=repr(barrel))
+    keg = (hold / "keg").read_text() if (hold / "keg").exists() else ""
+    stage.claim("the host sees the keg as well", keg == "rum\n", otherwise=repr(keg))
     stage.hako("volume", "ls")
     stage.hako("volume", "rm", "logbook")

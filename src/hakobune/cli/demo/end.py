@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..columns import ellipsis
 from . import host
 from .images import IMAGE
 from .stage import Stage, StoryFailed
@@ -22,12 +23,13 @@ def play(stage: Stage) -> None:
     session = stage.session("exec", _NAME, "sleep", "1003")
     if not stage.until(lambda: set(_ORPHANS) <= set(host.processes_of(identity).values()), 10.0):
         raise StoryFailed(f"the orphans did not appear: {host.processes_of(identity)}")
-    stage.hako("top", _NAME)
     namespace, links = host.network_namespace(pid), host.ports(stage.engine.bridge)
     everyone = host.processes_of(identity)
-    stage.tell(
-        f"{len(everyone)} processes, {namespace}, veth {', '.join(links) or 'none'}. Now process 1 ends:"
-    )
+    stage.tell("Its processes, with the host's pids:")
+    for number, line in everyone.items():
+        stage.show(ellipsis(f"{number:>8}  {line}", stage.width - 5))
+    stage.tell(f"Its network namespace is {namespace}, its veth {', '.join(links) or 'none'}.")
+    stage.tell("Now process 1 ends:")
     stage.hako("exec", _NAME, "sh", "-c", "echo go > /gate", fine=(0, 137))
     code = stage.hako("wait", _NAME).strip()
     stage.claim("its exit code is 7", code == "7", otherwise=code)
@@ -38,7 +40,7 @@ def play(stage: Stage) -> None:
         "no process of it is left, orphans included", gone, otherwise=str(host.processes_of(identity))
     )
     _nothing_left(stage, identity, namespace, before)
-    stage.hako("ps", "-a")
+    stage.hako("ps", "-a", "--format", "table {{.Names}}\\t{{.Image}}\\t{{.Status}}")
     stage.hako("rm", _NAME)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..columns import ellipsis
 from . import host
 from .images import IMAGE
 from .stage import Stage
@@ -13,7 +14,7 @@ def play(stage: Stage) -> None:
     """Raises StoryFailed when it does not start."""
     stage.chapter(2, "A container is a process with a shim for a parent")
     stage.hako("run", "-d", "--name", _NAME, IMAGE, "sleep", "300")
-    stage.hako("ps")
+    stage.hako("ps", "--format", "table {{.Names}}\\t{{.Image}}\\t{{.Command}}\\t{{.Status}}")
     pid = int(stage.hako("inspect", "-f", "{{.State.Pid}}", _NAME))
     _tree(stage, pid)
     inside = stage.hako("exec", _NAME, "sh", "-c", 'tr "\\0" " " < /proc/1/cmdline; echo "is 1, I am $$"')
@@ -28,15 +29,16 @@ def _tree(stage: Stage, pid: int) -> None:
     daemons = stage.engine.daemons()
     chain = [*reversed(host.ancestors(pid)), pid]
     shim = host.parent(pid)
+    room = stage.width - 5
     stage.tell("Processes, with the host's pids:")
     for name in ("hakod", "hako-containerd"):
         number = daemons.get(name, 0)
-        stage.show(f"{number:>8}  {host.command(number)[:70]}")
+        stage.show(ellipsis(f"{number:>8}  {host.command(number)}", room))
     zygote = daemons.get("zygote", 0)
     inner = [number for number in chain if number in (zygote, shim, pid)]
     for depth, number in enumerate(inner, start=1):
         role = {zygote: "zygote", shim: "shim", pid: "init"}[number]
-        stage.show(f"{number:>8}  {'   ' * (depth - 1)}└─ {role}: {host.command(number)[:60]}")
+        stage.show(ellipsis(f"{number:>8}  {'   ' * (depth - 1)}└─ {role}: {host.command(number)}", room))
     stage.claim(
         "init's parent is its shim, which is none of the daemons", shim not in daemons.values() and shim > 1
     )

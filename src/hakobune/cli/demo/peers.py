@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from hakobune.layers import starter
 
@@ -22,19 +22,14 @@ _MOST = 300  # characters of a reason
 @contextmanager
 def running(stage: Stage) -> Iterator[dict[str, tuple[Client, str]]]:
     """(client, image) by name of those that came up; the others get a line. All are gone after the block."""
-    launched: list[Peer] = []
+    touched: list[Peer] = []
     try:
-        for peer in stage.peers:
-            if peer.missing:
-                excuse(stage, peer.name, peer.missing)
-                continue
-            launched.append(peer)
-            _launch(stage, peer)
+        coming = [peer for peer in stage.peers if _launched(stage, peer, touched)]
         end = time.monotonic() + _READY_SECONDS
-        yield dict(found for peer in launched if (found := _prepared(stage, peer, end)))
+        yield dict(found for peer in coming if (found := _prepared(stage, peer, end)))
     finally:
         with stage.undisturbed():
-            for peer in launched:
+            for peer in touched:
                 _stop(stage, peer)
 
 
@@ -44,10 +39,19 @@ def excuse(stage: Stage, name: str, why: object) -> None:
     stage.tell(f"({name} is not in the table: {words[:_MOST]})")
 
 
-def _launch(stage: Stage, peer: Peer) -> None:
-    """A failure shows when it is asked for an answer."""
-    with stage.undisturbed(), suppress(OSError, RuntimeError):
-        peer.launch()
+def _launched(stage: Stage, peer: Peer, touched: list[Peer]) -> bool:
+    """Start one and do not wait; a sentence and false when that cannot be."""
+    if peer.missing:
+        excuse(stage, peer.name, peer.missing)
+        return False
+    touched.append(peer)
+    with stage.undisturbed():
+        try:
+            peer.launch()
+        except (OSError, RuntimeError) as err:
+            excuse(stage, peer.name, err)
+            return False
+    return True
 
 
 def _prepared(stage: Stage, peer: Peer, end: float) -> tuple[str, tuple[Client, str]] | None:

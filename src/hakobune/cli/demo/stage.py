@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from .engine import Engine, Peer
 
-_SIDE = 58
+_WIDEST = 120
+_MARGIN = 3
+_GAP = 2
 _TICK = 0.02
 _SECONDS = 30.0
 
@@ -31,6 +35,7 @@ class Stage:
         self.failed: list[str] = []
         self._command = command
         self._running: list[subprocess.Popen[str]] = []
+        self.width = min(shutil.get_terminal_size().columns, _WIDEST)
         self._colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
     def chapter(self, number: int, title: str) -> None:
@@ -38,8 +43,9 @@ class Stage:
         self._print(f"\n{number}. {title}\n", "1")
 
     def tell(self, text: str) -> None:
-        """One line of narration."""
-        self._print(f"   {text}", "2")
+        """Narration, broken into lines that fit."""
+        for line in textwrap.wrap(text, self.width - _MARGIN, break_on_hyphens=False):
+            self._print(f"   {line}", "2")
 
     def show(self, text: str) -> None:
         """Lines of output, set in."""
@@ -128,13 +134,26 @@ class Stage:
         return {**os.environ, "DOCKER_HOST": self.engine.host}
 
     def _line(self, words: tuple[str, ...]) -> None:
-        text = " ".join(word if word == "&" else shlex.quote(word) for word in words)
-        ours, theirs = f"$ hako {text}", f"# docker {text}"
-        if len(ours) <= _SIDE:
-            self._print(f"   {ours:<{_SIDE}}  {theirs}", "36")
-        else:
-            self._print(f"   {ours}", "36")
-            self._print(f"   {theirs}", "36")
+        quoted = [word if word == "&" else shlex.quote(word) for word in words]
+        ours, theirs = ["$ hako", *quoted], ["# docker", *quoted]
+        side = (self.width - _MARGIN - _GAP) // 2
+        if len(" ".join(theirs)) <= side:
+            self._print(f"   {' '.join(ours):<{side}}{' ' * _GAP}{' '.join(theirs)}", "36")
+            return
+        for line in (*_continued(ours, self.width), *_continued(theirs, self.width)):
+            self._print(f"   {line}", "36")
 
     def _print(self, text: str, colour: str = "") -> None:
         print(f"\033[{colour}m{text}\033[0m" if colour and self._colour else text, flush=True)
+
+
+def _continued(words: list[str], width: int) -> list[str]:
+    """A command as lines that fit, the way a shell reads them."""
+    lines, room = [words[0]], width - _MARGIN - 2
+    for word in words[1:]:
+        if word == "&" or len(f"{lines[-1]} {word}") <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines[-1] += " \\"
+            lines.append(f"  {word}")
+    return lines

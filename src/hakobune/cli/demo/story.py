@@ -53,7 +53,8 @@ def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def _begin(stage: Stage) -> None:
     stage.tell(
-        "The life of one container. A private engine starts; its docker spelling is beside each command."
+        "The life of one container, told by real commands on a private engine. Beside each of them is how"
+        " docker spells it; a ✓ is a claim that was checked on this host."
     )
     begun = time.monotonic()
     with stage.undisturbed():

@@ -38,12 +38,17 @@ def play(stage: Stage) -> None:
     stage.hako("ps", "-a")
     stage.claim("no container is left", not stage.hako("ps", "-aq", quiet=True).strip())
     stage.hako("network", "ls")
-    stage.tell("What each step takes, beside Docker and Podman where they are installed; theirs are")
-    stage.tell("private engines too, started for this table alone.")
+    stage.tell(
+        "Now the times, beside Docker's and Podman's own where they are installed: private engines too,"
+        " started for this table alone."
+    )
     with running(stage) as others:
         columns = _measure(stage, {OURS: (Client(stage.engine.host), IMAGE), **others})
     if columns:
-        stage.tell(f"Milliseconds over each engine's own socket, medians of {_ROUNDS} rounds in turns:")
+        stage.tell(
+            "A container that sleeps, on the default network: milliseconds over each engine's socket, medians"
+            " of rounds in turns; then how many times as long the others take."
+        )
         stage.show("\n".join(_table(columns)))
     if OURS not in columns:
         stage.claim("Hakobune's own times are in the table", False)
@@ -52,12 +57,12 @@ def play(stage: Stage) -> None:
 def _table(columns: dict[str, dict[str, float]]) -> Iterable[str]:
     ours = columns.get(OURS)
     others = [name for name in columns if name != OURS] if ours else []
-    rows = [["", *columns, *(f"{name.partition(' ')[0]} / ours" for name in others)]]
+    rows = [["", *columns, *(f"{name.partition(' ')[0]}/ours" for name in others)]]
     for step in (*_STEPS, "all"):
         times = [f"{steps[step] * 1000:.1f}" for steps in columns.values()]
         ratios = [f"{columns[name][step] / ours[step]:.1f}" for name in others] if ours else []
         rows.append([_LABELS.get(step, step), *times, *ratios])
-    return align(rows)
+    return align(rows, padding=2)
 
 
 def _measure(stage: Stage, engines: Mapping[str, tuple[Client, str]]) -> dict[str, dict[str, float]]:

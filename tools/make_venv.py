@@ -62,7 +62,7 @@ def main() -> int:
         made = subprocess.call([os.path.realpath(sys.executable), "-m", "venv", "--clear", where])
         if made:
             return made
-    say(f"installing {requirement} (wheels only come over the network the first time)")
+    say(f"installing {requirement} (only the first time are wheels fetched over the network)")
     return subprocess.call([python, "-m", "pip", "install", "-q", "-e", requirement])
 
 

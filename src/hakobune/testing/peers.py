@@ -10,9 +10,10 @@ import contextlib
 import os
 import select
 import shutil
+import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +23,13 @@ from hakobune.testing.processes import end
 from hakobune.testing.room import Room
 
 _READY_SECONDS = 60.0
-_STOP_SECONDS = 20.0
-_LOG_LINES = 3
+_STOP_SECONDS = 5.0
 _SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"  # where daemons live, which root's PATH need not name
 _UNIFIED = Path("/sys/fs/cgroup/unified")
 
 
 class PeerFailed(RuntimeError):
-    """A peer that did not come up; the message ends with the last lines of its log."""
+    """A peer that did not come up; the message ends with the last line of its log."""
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Peer:
         assert daemon is not None
         give_up, nothing = time.monotonic() + seconds, select.poll()
         while time.monotonic() < give_up and daemon.poll() is None:
-            with contextlib.suppress(Failure, OSError, ValueError):
+            with contextlib.suppress(Failure, OSError, ValueError), _patience(seconds):
                 version = str(Client(self.host).get("/version")["Version"])
                 room.entered(daemon.pid)
                 return version
@@ -93,10 +93,9 @@ class Peer:
         raise PeerFailed(f"{self.kind} did not come up ({how}): {self._tail()}")
 
     def _tail(self) -> str:
+        """The last thing that it said: daemons give their reason there."""
         lines = (self.room.root / "log").read_text(errors="replace").split("\n")
-        return (
-            " / ".join([line.strip() for line in lines if line.strip()][-_LOG_LINES:]) or "no word in its log"
-        )
+        return next((line.strip() for line in reversed(lines) if line.strip()), "no word in its log")
 
     def stop(self) -> None:
         """Remove its containers, end it and take its room away. Idempotent; also after a failed start."""
@@ -105,7 +104,8 @@ class Peer:
             return
         try:
             if daemon is not None and daemon.poll() is None:
-                _remove_containers(Client(f"unix://{_socket(room)}"))
+                with _patience(_STOP_SECONDS):
+                    _remove_containers(Client(f"unix://{_socket(room)}"))
                 end(daemon, _STOP_SECONDS)
         finally:
             room.clear()
@@ -165,3 +165,14 @@ def _remove_containers(client: Client) -> None:
     with contextlib.suppress(Failure, OSError, ValueError):
         for container in client.get("/containers/json?all=1"):
             client.call("DELETE", f"/containers/{container['Id']}?force=1&v=1", fine=(404, 409, 500))
+
+
+@contextlib.contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """An engine that takes connections and says nothing is given up after this time."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

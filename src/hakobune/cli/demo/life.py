@@ -33,13 +33,19 @@ def _tree(stage: Stage, pid: int) -> None:
     stage.tell("Processes, with the host's pids:")
     for name in ("hakod", "hako-containerd"):
         number = daemons.get(name, 0)
-        stage.show(ellipsis(f"{number:>8}  {host.command(number)}", room))
+        stage.show(ellipsis(f"{number:>8}  {name}: {_words(number)}", room))
     zygote = daemons.get("zygote", 0)
     inner = [number for number in chain if number in (zygote, shim, pid)]
     for depth, number in enumerate(inner, start=1):
         role = {zygote: "zygote", shim: "shim", pid: "init"}[number]
-        stage.show(ellipsis(f"{number:>8}  {'   ' * (depth - 1)}└─ {role}: {host.command(number)}", room))
+        stage.show(ellipsis(f"{number:>8}  {'   ' * (depth - 1)}└─ {role}: {_words(number)}", room))
     stage.claim(
         "init's parent is its shim, which is none of the daemons", shim not in daemons.values() and shim > 1
     )
     stage.claim("both daemons run", {"hakod", "hako-containerd"} <= set(daemons), otherwise=str(daemons))
+
+
+def _words(pid: int) -> str:
+    """Its command line without the name of our own module, which is told beside it."""
+    first, _, rest = host.command(pid).partition(" ")
+    return rest if first.startswith("hakobune.") else f"{first} {rest}".strip()

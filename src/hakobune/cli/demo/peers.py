@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from .stage import Stage
 
 _IMAGE = "localhost/hakobune-demo:latest"
 _READY_SECONDS = 15.0  # for all of them together
+_PATIENCE = 10.0  # seconds, for one piece of an answer
 _MOST = 300  # characters of a reason
 
 
@@ -23,6 +25,8 @@ _MOST = 300  # characters of a reason
 def running(stage: Stage) -> Iterator[dict[str, tuple[Client, str]]]:
     """(client, image) by name of those that came up; the others get a line. All are gone after the block."""
     touched: list[Peer] = []
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_PATIENCE)  # none of them may keep the story waiting
     try:
         coming = [peer for peer in stage.peers if _launched(stage, peer, touched)]
         end = time.monotonic() + _READY_SECONDS
@@ -31,6 +35,7 @@ def running(stage: Stage) -> Iterator[dict[str, tuple[Client, str]]]:
         with stage.undisturbed():
             for peer in touched:
                 _stop(stage, peer)
+            socket.setdefaulttimeout(before)
 
 
 def excuse(stage: Stage, name: str, why: object) -> None:

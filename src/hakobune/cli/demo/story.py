@@ -80,6 +80,7 @@ def _end(stage: Stage) -> None:
 def _verdict(stage: Stage, code: int, seconds: float) -> int:
     if code == 0 and not stage.failed:
         print(f"\n   Every claim was so. {seconds:.1f} s in all.", flush=True)
+        print("   How to start an engine of your own is in README.md.", flush=True)
         return 0
     for text in stage.failed:
         print(f"   not so: {text}", flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +21,6 @@ OURS = "Hakobune"
 _ROUNDS = 5
 _FEWEST = 2
 _MOST_SECONDS = 12.0  # a slow machine gets fewer rounds
-_PATIENCE = 20.0  # for one answer
 # the same for every engine; some set limits of their own that a small machine refuses
 _LIMITS = [{"Name": name, "Soft": 4096, "Hard": 4096} for name in ("nofile", "nproc")]
 _STEPS = ("create", "start", "exec", "stop", "remove")
@@ -47,7 +45,11 @@ def play(stage: Stage) -> None:
     if columns:
         stage.tell(
             "A container that sleeps, on the default network: milliseconds over each engine's socket, medians"
-            " of rounds in turns; then how many times as long the others take."
+            + (
+                " of rounds in turns, then how many times as long the others take."
+                if len(columns) > 1
+                else "."
+            )
         )
         stage.show("\n".join(_table(columns)))
     if OURS not in columns:
@@ -69,22 +71,17 @@ def _measure(stage: Stage, engines: Mapping[str, tuple[Client, str]]) -> dict[st
     """Seconds of each step by engine, medians. Who fails gets a sentence and is left out."""
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in engines}
     end = time.monotonic() + _MOST_SECONDS
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_PATIENCE)
-    try:
-        for number in range(-1, _ROUNDS):
-            if time.monotonic() > end and number >= _FEWEST:
-                break
-            for name in [name for name in engines if name in rounds]:
-                try:
-                    taken = _round(*engines[name])
-                except (Failure, OSError, KeyError, ValueError) as err:
-                    del rounds[name]
-                    excuse(stage, name, err)
-                else:
-                    rounds[name] += [taken] if number >= 0 else []  # the first one only warms up
-    finally:
-        socket.setdefaulttimeout(before)
+    for number in range(-1, _ROUNDS):
+        if time.monotonic() > end and number >= _FEWEST:
+            break
+        for name in [name for name in engines if name in rounds]:
+            try:
+                taken = _round(*engines[name])
+            except (Failure, OSError, KeyError, ValueError) as err:
+                del rounds[name]
+                excuse(stage, name, err)
+            else:
+                rounds[name] += [taken] if number >= 0 else []  # the first one only warms up
     return {name: _medians(taken) for name, taken in rounds.items() if taken}
 
 

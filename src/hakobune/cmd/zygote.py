@@ -14,6 +14,7 @@ from hakobune.linux import syscalls
 from hakobune.shim import title, zygote
 
 _SEALED = "--sealed"
+_NO_MMAP = "MALLOC_MMAP_MAX_"  # man 3 mallopt
 _ROOM = " " * 160  # so that a shim's own title fits over our arguments
 
 
@@ -30,7 +31,7 @@ def _seal() -> None:
     os.close(tree)
     os.set_inheritable(program, False)
     arguments = [sys.executable, "-I", "-m", "hakobune.cmd.zygote", *sys.argv[1:], _SEALED, _ROOM]
-    os.execve(program, arguments, dict(os.environ))
+    os.execve(program, arguments, {**os.environ, _NO_MMAP: "0"})
 
 
 def main() -> None:
@@ -40,7 +41,8 @@ def main() -> None:
     if _SEALED not in sys.argv:
         _seal()
     title.remember()
-    zygote.serve(sys.argv[sys.argv.index("--socket") + 1])
+    stable = os.environ.pop(_NO_MMAP, "") == "0"
+    zygote.serve(sys.argv[sys.argv.index("--socket") + 1], mappings_are_stable=stable)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from hakobune.engine import config
 from hakobune.engine.app import App
@@ -18,16 +19,31 @@ from hakobune.errors import HakoError
 
 
 async def _run(settings: config.Config) -> None:
-    app = App(settings)
-    await app.start()
-    gc.collect()
-    gc.freeze()  # what stands now stands for ever: no collection needs to look at it
-    print(f"hakod: ready on {', '.join(settings.hosts)}", file=sys.stderr)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
-    await app.close()
+    app = App(settings)
+    try:
+        if await _unless(stop, app.start()):
+            gc.collect()
+            gc.freeze()  # what stands now stands for ever: no collection needs to look at it
+            print(f"hakod: ready on {', '.join(settings.hosts)}", file=sys.stderr)
+            await stop.wait()
+    finally:
+        await app.close()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do it; false when it was cut short because `stop` was set first. Raises what it raises."""
+    task, told = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait((task, told), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if task.done():
+        task.result()
+        return True
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         os.umask(0o022)
         asyncio.run(_run(settings))
-    except HakoError as err:
+    except (HakoError, OSError) as err:
         print(f"hakod: {err}", file=sys.stderr)
         return 1
     return 0

@@ -1,6 +1,6 @@
 """The engine's composition root: every room is made here, wired to the others, started and ended in order.
 
-Start: lock the root, the manager, the database, networks, containers of the engine before us, and only then
+Start: lock both roots, the manager, the database, networks, containers of the engine before us, and only then
 the sockets that clients see. End: the sockets first; containers go on running. Imports: every room.
 """
 
@@ -34,7 +34,7 @@ from hakobune.engine.images.images import Images
 from hakobune.engine.runtime import BACK_SECONDS, ContainerdRuntime, Ended, OutOfMemory
 from hakobune.engine.volumes.volumes import MIGRATION as VOLUMES
 from hakobune.engine.volumes.volumes import Volumes
-from hakobune.errors import FailedPrecondition, HakoError, NotFound, Unavailable
+from hakobune.errors import FailedPrecondition, HakoError, InvalidArgument, NotFound, Unavailable
 from hakobune.net import store as net_store
 from hakobune.net.model import DEFAULT_POOLS, Settings
 from hakobune.net.networks import Networks
@@ -43,32 +43,44 @@ from hakobune.persist.database import Database
 NAMESPACE = "moby"
 SERVER = "Docker/28.3.0 (linux) Hakobune/0.1.0"
 _RECONNECT_SECONDS = 0.1
+_LONGEST_EXEC_ROOT = 107 - len("/containerd/s/") - 20  # sun_path, less the longest name of a socket there
+_SETTLE_SECONDS = 5.0  # for verbs that were cut by the end, to take back what they did
 
 
 class App:
-    """One engine. `start`, then `run_until` told to stop, then `close`."""
+    """One engine. `start`, and in any case `close`, which takes back as much of the start as there was."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._lock = -1
+        self._ends = contextlib.AsyncExitStack()
+        self._store: Store | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._subscribed = asyncio.Event()
 
     async def start(self) -> None:
         """Come up; raises HakoError with what is in the way."""
         config = self._config
+        if len(os.fsencode(config.exec_root)) > _LONGEST_EXEC_ROOT:
+            raise InvalidArgument(
+                f"--exec-root: {config.exec_root} is longer than {_LONGEST_EXEC_ROOT} bytes: "
+                "the sockets in it could not be reached"
+            )
         for path, mode in ((config.data_root, 0o710), (config.exec_root, 0o711)):
             os.makedirs(path, mode=mode, exist_ok=True)
+            self._ends.callback(os.close, _locked(f"{path}/engine.lock"))
         for name in ("containers", "volumes"):
             os.makedirs(f"{config.data_root}/{name}", mode=0o710, exist_ok=True)
         os.makedirs(f"{config.exec_root}/s", mode=0o700, exist_ok=True)
-        self._lock = _locked(f"{config.data_root}/engine.lock")
         _write_pid(config.pidfile)
+        self._ends.callback(_unlink, config.pidfile)
         self._client = Client(config.containerd_address, NAMESPACE, patience=BACK_SECONDS)
         self._manager = ContainerdProcess(config, self._client)
+        self._ends.push_async_callback(self._let_go)
         await self._manager.start()
         self._open_rooms()
         self._networks.start()
+        self._ends.callback(self._leave_networks)
+        self._ends.push_async_callback(self._settle)
         self._spawn(self._watch_ends())
         await self._subscribed.wait()
         await takeover.take_over(self._deps)
@@ -79,13 +91,16 @@ class App:
             else:
                 self._execs.prune(container.id)
         self._server = Server(Router(wiring.routes(self._rooms())), name=SERVER)
+        self._ends.push_async_callback(self._server.close)
         for host in config.hosts:
             await self._listen(host)
 
     def _open_rooms(self) -> None:
         config = self._config
         self._database = Database.open(f"{config.data_root}/engine.db", [CONTAINERS, EXECS, VOLUMES])
+        self._ends.callback(self._database.close)
         self._net_database = Database.open(f"{config.data_root}/network.db", net_store.MIGRATIONS)
+        self._ends.callback(self._net_database.close)
         self._bus = Bus()
         settings = Settings(
             bridge=config.bridge,
@@ -98,7 +113,7 @@ class App:
         )
         self._networks = Networks(self._net_database, settings)
         self._volumes = Volumes(self._database, f"{config.data_root}/volumes", self._bus)
-        store = Store(self._database)
+        store = self._store = Store(self._database)
         self._images = Images(
             self._client,
             self._bus,
@@ -192,23 +207,43 @@ class App:
 
     async def close(self) -> None:
         """End: containers that run go on; without any, nothing of the engine is left in the kernel."""
-        await self._server.close()
-        for task in list(self._tasks):
+        await self._ends.aclose()
+
+    async def _settle(self) -> None:
+        """No task of ours goes on, and no verb is in the middle of a container."""
+        restarts = {one.restart for one in self._deps.store if one.restart is not None}
+        tasks = [*self._tasks, *restarts]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        running = any(one.state.running or one.state.status == "restarting" for one in self._deps.store)
-        self._networks.close(remove=not running)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                for container in self._deps.store:
+                    async with container.lock:
+                        pass
+
+    def _running(self) -> bool:
+        """Whether a container runs, or is to run again."""
+        if self._store is None:
+            return False
+        return any(one.state.running or one.state.status == "restarting" for one in self._store)
+
+    def _leave_networks(self) -> None:
+        self._networks.close(remove=not self._running())
+
+    async def _let_go(self) -> None:
+        """Of the manager: a start that came to nothing before the record was read leaves it as it was."""
         await self._client.close()
-        await self._manager.stop(keep=running)
-        self._database.close()
-        self._net_database.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._config.pidfile)
-        os.close(self._lock)
+        await self._manager.stop(keep=self._running() or (self._store is None and not self._manager.ours))
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _locked(path: str) -> int:
-    """The lock of a data root; held until the process ends. Raises FailedPrecondition."""
+    """The lock of a root; held until the process ends. Raises FailedPrecondition."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -62,6 +62,11 @@ class ContainerdProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: asyncio.Task[None] | None = None
 
+    @property
+    def ours(self) -> bool:
+        """Whether this process has started it."""
+        return self._process is not None
+
     async def start(self) -> None:
         """Return when a manager answers. Raises Unavailable, soon when ours ends before it answers."""
         if self._config.containerd:
@@ -72,8 +77,8 @@ class ContainerdProcess:
         self._watcher = asyncio.create_task(self._watch())
 
     async def _answers(self) -> bool:
-        if not os.path.exists(self._config.containerd_address):
-            return False
+        if not await self._pid():
+            return False  # what a killed one left is no reason to wait
         try:
             await self._client.ready(_ANSWER_SECONDS)
         except HakoError:

@@ -40,7 +40,11 @@ def _gone(root: Path) -> bool:
 def _run_sleep(client: Client) -> None:
     layer = io.BytesIO()
     starter.write_tar(layer)
-    list(client.open("POST", "/images/create?fromSrc=-&repo=localhost/peer&tag=latest", stream=[layer.getvalue()]).lines())
+    list(
+        client.open(
+            "POST", "/images/create?fromSrc=-&repo=localhost/peer&tag=latest", stream=[layer.getvalue()]
+        ).lines()
+    )
     limits = [{"Name": name, "Soft": 4096, "Hard": 4096} for name in ("nofile", "nproc")]
     body = {"Image": "localhost/peer:latest", "Cmd": ["sleep", "600"], "HostConfig": {"Ulimits": limits}}
     identity = client.post("/containers/create", body)["Id"]

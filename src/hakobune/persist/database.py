@@ -15,6 +15,9 @@ from typing import Any
 
 from hakobune.errors import FailedPrecondition, HakoError, Internal, ResourceExhausted
 
+_CHECKPOINT_PAGES = 128
+_RESERVED_BYTES = 1 << 20  # twice what the log holds between two checkpoints
+
 Row = sqlite3.Row
 Values = Sequence[Any]
 
@@ -40,6 +43,7 @@ class Database:
             for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=5000"):
                 connection.execute(f"PRAGMA {pragma}")
             _migrate(connection, path, migrations)
+            _reserve(connection)
         except sqlite3.Error as err:
             raise _translate(err, path) from err
         return cls(connection)
@@ -71,14 +75,32 @@ class Database:
         self.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
             raise
-        self.execute("COMMIT")
 
     def close(self) -> None:
         """Write back and close; may be called twice."""
         self._connection.close()
+
+
+def _reserve(connection: sqlite3.Connection) -> None:
+    """Room in both files for what has to be written when the disk is full: ends, stops, removals.
+
+    The log is written over from its beginning after each checkpoint and keeps its size; pages that a dropped
+    table has left are used first.
+    """
+    connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+    try:
+        connection.executescript(
+            f"BEGIN; CREATE TABLE room (filler BLOB); INSERT INTO room VALUES (zeroblob({_RESERVED_BYTES}));"
+            "DROP TABLE room; COMMIT; PRAGMA wal_checkpoint(RESTART)"
+        )
+    except sqlite3.OperationalError:  # it is full already
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def _migrate(connection: sqlite3.Connection, path: str, migrations: Sequence[str]) -> None:

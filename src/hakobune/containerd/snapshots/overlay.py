@@ -145,8 +145,8 @@ class Overlay:
         """The root of the new file system has the owner and mode of what it covers."""
         own = f"{self._root}/{made.id}"
         try:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(own, 0o700)
+            shutil.rmtree(own, ignore_errors=True)  # of a transaction that came to nothing
+            os.mkdir(own, 0o700)
             os.mkdir(f"{own}/fs", 0o755)
             if made.kind == ACTIVE:
                 os.mkdir(f"{own}/work", 0o711)

@@ -19,8 +19,6 @@ from hakobune.engine.http.message import Taken
 from hakobune.engine.runtime import Ended
 from hakobune.errors import HakoError, NotFound
 
-_RECORD_SECONDS = 1.0
-
 
 async def ended(deps: Deps, container: Container, end: Ended) -> None:
     """Live through one end. Ends that belong to an earlier life of the container are passed over."""
@@ -50,7 +48,7 @@ async def _end(deps: Deps, container: Container, end: Ended) -> bool:
         state.status = "restarting"
         container.backoff = lifecycle.next_backoff(container.backoff, ran)
     container.network = {}
-    record(deps, container)
+    deps.store.save_at_last(container)
     await _release(container)
     deps.tell(container, "die", exitCode=str(end.exit_code), execDuration=str(int(ran)))
     try:
@@ -64,15 +62,6 @@ async def _end(deps: Deps, container: Container, end: Ended) -> bool:
     container.execs.clear()
     container.ended.set()
     return again
-
-
-def record(deps: Deps, container: Container) -> None:
-    """Write down how it stands; a disk that is full now is tried again, and keeps nothing from going on."""
-    try:
-        deps.store.save(container)
-    except HakoError as err:
-        print(f"hakod: container {container.short_id} not recorded: {err}", file=sys.stderr)
-        asyncio.get_running_loop().call_later(_RECORD_SECONDS, record, deps, container)
 
 
 async def _release(container: Container) -> None:
@@ -135,7 +124,7 @@ async def _restart(deps: Deps, container: Container) -> None:
                     return
                 container.backoff = lifecycle.next_backoff(container.backoff, 0)
                 container.state.status = "restarting"
-                deps.store.save(container)
+                deps.store.save_at_last(container)
                 continue
             container.restart = None
             return
@@ -144,5 +133,5 @@ async def _restart(deps: Deps, container: Container) -> None:
 async def out_of_memory(deps: Deps, container: Container) -> None:
     """The kernel killed in it."""
     container.state.oom_killed = True
-    deps.store.save(container)
+    deps.store.save_at_last(container)
     deps.tell(container, "oom")

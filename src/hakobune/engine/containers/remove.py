@@ -27,7 +27,7 @@ async def remove(deps: Deps, container: Container, *, force: bool = False, volum
             container.restart.cancel()
         container.state.status = "removing"
         container.drop_volumes = volumes
-        deps.store.save(container)
+        deps.store.save_at_last(container)  # on a full disk it is what helps
         await take_apart(deps, container)
 
 
@@ -51,7 +51,7 @@ async def take_apart(deps: Deps, container: Container) -> None:
         await deps.runtime.discard(container.id)
     except HakoError as err:
         container.state.status, container.state.error = "dead", str(err)
-        deps.store.save(container)
+        deps.store.save_at_last(container)
         raise
     for point in container.mounts:
         if point.type == "volume":

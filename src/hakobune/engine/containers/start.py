@@ -55,7 +55,7 @@ async def launch(deps: Deps, container: Container) -> None:
     state.status, state.pid, state.started_at = "running", pid, now()
     state.exit_code, state.error, state.oom_killed, state.finished_at = 0, "", False, 0
     container.ended.clear()
-    deps.store.save(container)
+    deps.store.save_at_last(container)
     deps.tell(container, "start")
 
 
@@ -322,7 +322,7 @@ async def _failed(deps: Deps, container: Container, err: HakoError) -> None:
     state.status = "exited" if state.started_at else "created"
     state.exit_code, state.error, state.pid, state.finished_at = exit_code(str(err)), str(err), 0, now()
     container.ended.set()
-    deps.store.save(container)
+    deps.store.save_at_last(container)
     deps.tell(container, "die", exitCode=str(state.exit_code), execDuration="0")
 
 

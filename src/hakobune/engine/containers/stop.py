@@ -23,7 +23,7 @@ async def stop(deps: Deps, container: Container, timeout: int | None, signal: st
     if not container.state.running:
         raise NotModified("container is not running")
     container.manually_stopped = True
-    deps.store.save(container)
+    deps.store.save_at_last(container)
     number = signal_number(signal or container.config["StopSignal"] or "TERM")
     own = container.config["StopTimeout"]
     seconds = timeout if timeout is not None else own if own is not None else PATIENCE
@@ -91,7 +91,7 @@ async def _give_up_restart(deps: Deps, container: Container) -> bool:
             container.restart = None
         if container.state.status == "restarting":
             container.state.status = "exited"
-            deps.store.save(container)
+            deps.store.save_at_last(container)
     return True
 
 
@@ -110,7 +110,7 @@ async def kill(deps: Deps, container: Container, signal: str) -> None:
         raise Conflict(
             f"cannot kill container: {container.name}: container {container.id} is not running"
         ) from err
-    deps.store.save(container)
+    deps.store.save_at_last(container)
     deps.tell(container, "kill", signal=str(number))
 
 

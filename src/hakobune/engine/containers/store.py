@@ -6,13 +6,15 @@ name meet the same answer. Imports: persist, model.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sqlite3
+import sys
 from collections.abc import Iterator
 
 from hakobune.engine.containers.model import Container, from_record
-from hakobune.errors import Conflict, InvalidArgument, NotFound
+from hakobune.errors import Conflict, HakoError, InvalidArgument, NotFound
 from hakobune.persist.database import Database
 
 MIGRATION = """
@@ -23,6 +25,7 @@ CREATE TABLE container (
 ) WITHOUT ROWID;
 """
 
+_AGAIN_SECONDS = 1.0
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
 
@@ -102,6 +105,17 @@ class Store:
             self._database.execute(
                 "UPDATE container SET record = ? WHERE id = ?", (json.dumps(container.record()), container.id)
             )
+
+    def save_at_last(self, container: Container) -> None:
+        """As `save`, for what has happened already: a disk that is full keeps nothing from going on.
+
+        It is tried again until it succeeds. Belongs to the loop's thread.
+        """
+        try:
+            self.save(container)
+        except HakoError as err:
+            print(f"hakod: container {container.short_id} not recorded: {err}", file=sys.stderr)
+            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self.save_at_last, container)
 
     def rename(self, container: Container, name: str) -> None:
         """Give it another name. Raises Conflict."""

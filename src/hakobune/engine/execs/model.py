@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from hakobune.errors import NotFound
+from hakobune.errors import HakoError, NotFound
 from hakobune.persist.database import Database
 
 MIGRATION = """
@@ -75,6 +76,13 @@ class Execs:
             "INSERT OR REPLACE INTO exec VALUES (?, ?, ?)", (one.id, one.container, json.dumps(record))
         )
 
+    def save_if_possible(self, one: Exec) -> None:
+        """As `save`: its record helps only those who ask after a crash, so a full disk stops nothing."""
+        try:
+            self.save(one)
+        except HakoError as err:
+            print(f"hakod: exec {one.id[:12]} not recorded: {err}", file=sys.stderr)
+
     def prune(self, container: str) -> None:
         """The container has ended: its execs have too; those that clients may still ask about are kept."""
         for one in self.of(container):
@@ -82,7 +90,7 @@ class Execs:
                 del self._by_id[one.id]
             elif one.status in ("starting", "running"):
                 one.status, one.exit_code, one.pid = "exited", 137, 0
-                self.save(one)
+                self.save_if_possible(one)
 
     def keep(self, containers: Collection[str]) -> None:
         """After a crash: drop those of containers that are none of these."""

@@ -116,7 +116,7 @@ async def _run(
     config = one.config
     streams = _streams(one, attached=taken is not None)
     async with one.lock:
-        execs.save(one)
+        execs.save_if_possible(one)
         try:
             if not await _prepared(deps, container, one, streams):
                 await deps.runtime.exec(container.id, one.id, document, streams)
@@ -125,14 +125,14 @@ async def _run(
             one.pid = await deps.runtime.start(container.id, one.id)
         except HakoError as err:
             one.status, one.exit_code = "exited", exit_code(str(err))
-            execs.save(one)
+            execs.save_if_possible(one)
             with contextlib.suppress(HakoError):
                 await deps.runtime.forget_exec(container.id, one.id)
             raise InvalidArgument(
                 f"OCI runtime exec failed: exec failed: unable to start container process: {err}"
             ) from err
         one.status = "running"
-        execs.save(one)
+        execs.save_if_possible(one)
     if taken is not None:
         taken.sock.close()
     words = " ".join(config["Cmd"])
@@ -254,7 +254,7 @@ async def ended(deps: Deps, execs: Execs, container: Container, end: Ended) -> N
         if one.status != "running":
             return
         one.status, one.exit_code, one.pid = "exited", end.exit_code, 0
-        execs.save(one)
+        execs.save_if_possible(one)
     deps.tell(container, "exec_die", execID=one.id, exitCode=str(end.exit_code))
     await _let_go(deps, container, one.id)
 
@@ -299,7 +299,7 @@ async def catch_up(deps: Deps, execs: Execs, container: Container) -> None:
             one.status = "running"
             if standing is not None and standing.status in ("running", "paused"):
                 one.pid = standing.pid
-                execs.save(one)
+                execs.save_if_possible(one)
                 continue
         if cut and standing is not None and standing.status == "created":
             standing = None

@@ -11,7 +11,6 @@ import contextlib
 import heapq
 import os
 import select
-import sys
 import time
 from collections.abc import Callable
 
@@ -178,10 +177,16 @@ def _guard(where: str, action: Callable[[], None]) -> None:
 
 
 def complain(where: str, err: BaseException) -> None:
-    """One line on the shim's own error output (its log file), with the place in our code."""
+    """One line on the shim's own error output (its log file), with the place in our code.
+
+    A disk that is too full for it ends no shim: straight to the descriptor, nothing is kept in a buffer.
+    """
     trace = err.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     place = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
-    sys.stderr.write(f"shim: {where}: {type(err).__name__}: {err}{place}\n")
-    sys.stderr.flush()
+    line = f"shim: {where}: {type(err).__name__}: {err}{place}\n"
+    try:
+        os.write(2, line.encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass

@@ -63,7 +63,7 @@ def test_children_and_signals(loop: Loop) -> None:
     assert seen == [pid]
 
 
-def test_a_bug_does_not_end_the_loop(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bug_does_not_end_the_loop(loop: Loop, capfd: pytest.CaptureFixture[str]) -> None:
     reading, writing = os.pipe()
 
     def bug(*_: object) -> None:
@@ -84,7 +84,7 @@ def test_a_bug_does_not_end_the_loop(loop: Loop, capsys: pytest.CaptureFixture[s
     loop.later(0.05, loop.stop)
     loop.run()
     assert len(calls) == 2  # the signals are still heard after the first bug
-    text = capsys.readouterr().err
+    text = capfd.readouterr().err
     assert text.count("RuntimeError: bug") == 4
     os.close(reading)
     os.close(writing)
@@ -113,12 +113,12 @@ def test_a_reused_number_does_not_get_older_events(loop: Loop) -> None:
     assert stale == []
 
 
-def test_complain_names_the_place(capsys: pytest.CaptureFixture[str]) -> None:
+def test_complain_names_the_place(capfd: pytest.CaptureFixture[str]) -> None:
     try:
         raise ValueError("why")
     except ValueError as err:
         loops.complain("somewhere", err)
-    assert "shim: somewhere: ValueError: why at " in capsys.readouterr().err
+    assert "shim: somewhere: ValueError: why at " in capfd.readouterr().err
 
 
 def test_tidy_after_events_only_and_ever_rarer(loop: Loop) -> None:

@@ -31,7 +31,10 @@ sock.listen()
 os.rename(path + ".new", path)
 while True:
     peer = sock.accept()[0]
-    peer.sendall(b"%d" % os.getpid())
+    try:
+        peer.sendall(b"%d" % os.getpid())
+    except BrokenPipeError:
+        pass  # it only wanted to know whether somebody listens
     peer.close()
 """
 

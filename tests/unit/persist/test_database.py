@@ -60,6 +60,32 @@ def test_transactions(tmp_path: Path) -> None:
     database.close()
 
 
+def test_there_is_room_for_what_must_be_written_on_a_full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    database = Database.open(str(path), [ONE])
+    sizes = path.stat().st_size, Path(f"{path}-wal").stat().st_size
+    for number in range(500):
+        with database.transaction():
+            database.execute("INSERT INTO t (id) VALUES (?)", (f"{number:0100}",))
+    assert (path.stat().st_size, Path(f"{path}-wal").stat().st_size) == sizes
+    database.close()
+
+
+def test_a_commit_that_fails_leaves_no_transaction_open(tmp_path: Path) -> None:
+    database = Database.open(str(tmp_path / "x.db"), [ONE])
+    database.execute("PRAGMA foreign_keys=ON")
+    database.execute("CREATE TABLE child (of TEXT REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)")
+
+    def orphan() -> None:
+        with database.transaction():
+            database.execute("INSERT INTO child VALUES ('nobody')")
+
+    for _ in range(2):
+        with pytest.raises(sqlite3.IntegrityError):
+            orphan()
+    database.close()
+
+
 def test_errors(tmp_path: Path) -> None:
     database = Database.open(str(tmp_path / "x.db"), [ONE, TWO])
     database.execute("INSERT INTO t (id) VALUES ('a')")
@@ -71,5 +97,5 @@ def test_errors(tmp_path: Path) -> None:
         database.execute("NONSENSE")
     database.execute("PRAGMA max_page_count=8")
     with pytest.raises(ResourceExhausted, match="no space left"):
-        database.execute("INSERT INTO t (id, more) VALUES ('big', ?)", ("x" * 100_000,))
+        database.execute("INSERT INTO t (id, more) VALUES ('big', ?)", ("x" * 2_000_000,))
     database.close()

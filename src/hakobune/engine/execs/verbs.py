@@ -29,6 +29,7 @@ from hakobune.wire import side, stdcopy
 
 _LOST_SECONDS = 3.0
 _LOOK_SECONDS = 0.02
+_REFUSED = 126  # the exit code of an exec that could not even be described, as for an unknown user
 LOST = 255  # the exit code when nobody saw the end
 
 _MOST = 0xFFFF  # rows or columns of a terminal
@@ -90,8 +91,14 @@ async def start(deps: Deps, execs: Execs, one: Exec, request: Request) -> Respon
     try:
         document = _document(container, one, size)
     except (HakoError, OSError) as err:
-        one.status = "created"
-        raise InvalidArgument(str(err)) from err
+        failure = InvalidArgument(str(err))
+        one.status, one.exit_code = "exited", _REFUSED
+        if body["Detach"]:
+            raise failure from err
+        head = upgrade_head(request, one.tty)
+        taken = request.connection.take()
+        _tell_failure(taken, head, one, failure)
+        return taken
     if body["Detach"]:
         await _run(deps, execs, container, one, document, None, b"")
         return Response(200)

@@ -1,7 +1,6 @@
 """Memory of N shims, each with a sleeping container: `python bench/shim_memory.py [N]`, as root.
 
-Prints the mean of smaps_rollup per shim in KiB: when the containers have just been started, and at rest, when
-the shims have given back what they can. Of the zygote too.
+Prints the mean of smaps_rollup per shim in KiB, of the zygote too.
 """
 
 from __future__ import annotations
@@ -9,14 +8,11 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from hakobune.testing import bundle, shims
 
 FIELDS = ("Rss", "Pss", "Pss_Dirty", "Private_Dirty", "Private_Clean", "Shared_Clean", "Shared_Dirty")
-
-REST_SECONDS = 5.0
 
 
 def rollup(pid: int) -> dict[str, int]:
@@ -39,12 +35,6 @@ def areas(pid: int) -> list[tuple[int, str]]:
     return sorted(((size, name) for name, size in found.items() if size), reverse=True)
 
 
-def show(when: str, shims_of: list[int]) -> None:
-    """The mean over processes."""
-    all_of = [rollup(pid) for pid in shims_of]
-    print(when, len(all_of), {key: sum(one[key] for one in all_of) // len(all_of) for key in FIELDS})
-
-
 def main() -> None:
     """Measure."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 50
@@ -58,9 +48,8 @@ def main() -> None:
             task.create(stdout=log, stderr=log)
             task.start()
             task.send_wait()
-        show("started", [task.shim for task in tasks])
-        time.sleep(REST_SECONDS)
-        show("at rest", [task.shim for task in tasks])
+        all_of = [rollup(task.shim) for task in tasks]
+        print("shims", count, {key: sum(one[key] for one in all_of) // count for key in FIELDS})
         print("zygote", {key: rollup(zygote.process.pid)[key] for key in FIELDS})
         for size, name in areas(tasks[0].shim)[:8]:
             print(f"{size:6d} KiB private dirty  {name}")

@@ -14,7 +14,6 @@ from hakobune.linux import syscalls
 from hakobune.shim import title, zygote
 
 _SEALED = "--sealed"
-_NO_MMAP = "MALLOC_MMAP_MAX_"  # man 3 mallopt
 _ROOM = " " * 160  # so that a shim's own title fits over our arguments
 
 
@@ -31,7 +30,7 @@ def _seal() -> None:
     os.close(tree)
     os.set_inheritable(program, False)
     arguments = [sys.executable, "-I", "-m", "hakobune.cmd.zygote", *sys.argv[1:], _SEALED, _ROOM]
-    os.execve(program, arguments, {**os.environ, _NO_MMAP: "0"})
+    os.execve(program, arguments, dict(os.environ))
 
 
 def main() -> None:
@@ -41,8 +40,7 @@ def main() -> None:
     if _SEALED not in sys.argv:
         _seal()
     title.remember()
-    stable = os.environ.pop(_NO_MMAP, "") == "0"
-    zygote.serve(sys.argv[sys.argv.index("--socket") + 1], mappings_are_stable=stable)
+    zygote.serve(sys.argv[sys.argv.index("--socket") + 1])
 
 
 if __name__ == "__main__":

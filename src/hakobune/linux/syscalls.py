@@ -337,22 +337,6 @@ def clone3(flags: int, *, cgroup_fd: int = -1) -> int:
     return result
 
 
-_sibling_args = _CloneArgs(flags=CLONE_PARENT)
-_SIBLING = (
-    ctypes.c_long(_NR["clone3"]), ctypes.byref(_sibling_args), ctypes.c_size_t(ctypes.sizeof(_sibling_args)),
-)  # fmt: skip
-
-
-def fork_sibling() -> int:
-    """clone3(2) with CLONE_PARENT: 0 in the child, which is our parent's; its pid, or minus an errno, in us.
-
-    For a process that never had a second thread and that counts its pages: no hook of the interpreter runs
-    and nothing is allocated. The GIL is kept over the call.
-    """
-    result: int = _libc_gil.syscall(*_SIBLING)
-    return result if result >= 0 else -ctypes.get_errno()
-
-
 _DEFAULT_ACTION = bytes(32)  # struct kernel_sigaction: SIG_DFL, no flags, no restorer, an empty mask
 
 

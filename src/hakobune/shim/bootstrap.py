@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from hakobune.linux import syscalls
 from hakobune.linux.sockets import Socket
 from hakobune.logs import render
-from hakobune.shim import lean
 from hakobune.shim.publish import Publisher, encode
 from hakobune.shim.rpc import TaskServer
 from hakobune.shim.side import SideServer
@@ -35,37 +34,21 @@ class Birth:
     socket_path: str
     events_address: str
 
-    def words(self) -> tuple[str, ...]:
-        """In the order of the constructor."""
-        return self.namespace, self.id, self.bundle, self.socket_path, self.events_address
-
 
 class Shim:
     """One container's shim; the observer of its task service."""
 
-    def __init__(self) -> None:
-        """Everything that does not depend on the container: made once, in the zygote."""
-        self._birth = Birth("", "", "", "", "")
-        self._listener: Socket
-        self.loop = Loop(dormant=True)
-        self._publisher = Publisher(self.loop, "", "")
-        self._service = Service(self.loop, "", "", self)
+    def __init__(self, birth: Birth, listener: Socket) -> None:
+        self._birth = birth
+        self._listener = listener
+        self.loop = Loop()
+        self._publisher = Publisher(self.loop, birth.events_address, birth.namespace)
+        self._service = Service(self.loop, birth.id, birth.bundle, self)
         self._side = SideServer(self.loop, self._service, self._follow)
         self._service.on_side_path = self._listen_side
         self._rounds = 0
         self.loop.on_terminate = lambda: None  # a shim ends with its container, or when it is told to
-        self._server = TaskServer(self.loop, self._service, self._shutdown)
-        lean.keep_lean(self.loop)
-
-    def live(self, birth: Birth, listener: Socket) -> None:
-        """In the shim's own process: serve until the end."""
-        self._birth = birth
-        self._listener = listener
-        self._publisher.tell(birth.events_address, birth.namespace)
-        self._service.id, self._service.bundle = birth.id, birth.bundle
-        self.loop.wake()
-        self._server.listen(listener)
-        self.loop.run()
+        TaskServer(self.loop, self._service, listener, self._shutdown)
 
     def _listen_side(self, path: str) -> None:
         try:
@@ -131,7 +114,7 @@ class Shim:
         return self._publisher.idle and self._side.idle
 
 
-def run(shim: Shim, birth: Birth, listener: Socket) -> None:
+def run(birth: Birth, listener: Socket) -> None:
     """The life of a shim's process, after the zygote's descriptors are closed. Returns at its end."""
     os.setsid()
     gc.disable()  # a collection would touch, and so copy, every page that we share with the zygote
@@ -142,7 +125,7 @@ def run(shim: Shim, birth: Birth, listener: Socket) -> None:
     os.dup2(log, 2)
     os.close(log)
     try:
-        shim.live(birth, listener)
+        Shim(birth, listener).loop.run()
     except BaseException as err:
         complain("the shim ends", err)
         sys.stderr.flush()

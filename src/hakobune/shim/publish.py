@@ -35,10 +35,6 @@ class Publisher:
         self._in_flight = False
         self._retrying = False
 
-    def tell(self, address: str, namespace: str) -> None:
-        """From now on events go to `address`."""
-        self._address, self._namespace = address, namespace
-
     @property
     def idle(self) -> bool:
         """Everything has been taken."""

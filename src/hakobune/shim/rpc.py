@@ -79,9 +79,9 @@ class Call:
 
 
 class TaskServer:
-    """Accepts managers' connections. `shutdown` ends the shim."""
+    """Accepts managers' connections on `listener`. `shutdown` ends the shim."""
 
-    def __init__(self, loop: Loop, service: Service, shutdown: Callable[[], None]) -> None:
+    def __init__(self, loop: Loop, service: Service, listener: Socket, shutdown: Callable[[], None]) -> None:
         self._loop = loop
         self._service = service
         self._shutdown = shutdown
@@ -104,11 +104,8 @@ class TaskServer:
             "Connect": self._connect,
             "Shutdown": self._stop,
         }
-
-    def listen(self, listener: Socket) -> None:
-        """Accept on `listener`, which stays the caller's."""
         listener.setblocking(False)
-        self._loop.watch(listener.fileno(), IN, lambda _events: self._accept(listener))
+        loop.watch(listener.fileno(), IN, lambda _events: self._accept(listener))
 
     def _accept(self, listener: Socket) -> None:
         try:

@@ -1,7 +1,6 @@
 """The zygote: a warm, single-threaded fork server. Python's start-up is paid here, once.
 
-It imports everything that a shim, its workers and init need, freezes the heap, and forks a template
-(shim/template.py) which then forks the shims: as children of the zygote. It holds
+It imports everything that a shim, its workers and init need, freezes the heap, and forks. It holds
 no state that matters: killed, it leaves the shims running, and a new one serves the next. As the
 subreaper of its shims it gets the init process of a shim that was killed, and ends that container.
 
@@ -27,8 +26,7 @@ from hakobune.errors import HakoError
 from hakobune.linux import sockets, syscalls
 from hakobune.linux.sockets import Socket
 from hakobune.oci import capabilities, seccomp, seccomp_default
-from hakobune.shim import bootstrap, lean, rehearsal
-from hakobune.shim.template import Template
+from hakobune.shim import bootstrap, rehearsal, title
 from hakobune.task.loop import IN, Loop, complain
 
 VERSION = "1"
@@ -38,9 +36,8 @@ IDLE_SECONDS = 30.0
 class Zygote:
     """Owns the listening socket and the table of living shims."""
 
-    def __init__(self, path: str, template: Template) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        self._template = template
         self._loop = Loop()
         self._loop.on_child = self._reap
         self._loop.on_terminate = self._retire
@@ -48,12 +45,16 @@ class Zygote:
         self._managers: set[Socket] = set()
         self._shims: dict[int, bootstrap.Birth] = {}
         self._retiring = False
+        self._child: tuple[bootstrap.Birth, Socket] | None = None
         self._loop.watch(self._listener.fileno(), IN, lambda _events: self._accept())
         self._loop.later(IDLE_SECONDS, self._idle)
 
     def run(self) -> None:
-        """Serve until retired or idle."""
+        """Serve until retired or idle; in a fork, live the shim's life."""
         self._loop.run()
+        if self._child is not None:
+            bootstrap.run(*self._child)
+            os._exit(0)  # an interpreter that tidies up would first copy every page it shares with us
 
     def _accept(self) -> None:
         try:
@@ -82,6 +83,8 @@ class Zygote:
             answer = self._serve(packet.decode().split("\0"))
         except (OSError, ValueError) as err:
             answer = f"ERR\0{err}"
+        if self._child is not None:
+            return  # we are the shim now
         try:
             manager.send(answer.encode())
         except OSError as err:
@@ -100,14 +103,30 @@ class Zygote:
     def _fork(self, birth: bootstrap.Birth) -> str:
         listener = _listen(birth.socket_path, sockets.STREAM)
         try:
-            pid = self._template.fork(birth, listener)
+            pid = os.fork()
         except OSError:
+            listener.close()
             os.unlink(birth.socket_path)
             raise
-        finally:
+        if pid:
             listener.close()
-        self._shims[pid] = birth
-        return f"OK\0{pid}"
+            self._shims[pid] = birth
+            return f"OK\0{pid}"
+        self._become_shim(birth, listener)
+        return ""
+
+    def _become_shim(self, birth: bootstrap.Birth, listener: Socket) -> None:
+        """In the child: close all of the zygote's; `run` goes on from here.
+
+        The objects that held those descriptors stay as they are until os._exit: see Loop.abandon.
+        """
+        sockets.set_wakeup_fd(-1)
+        kept = listener.fileno()
+        os.closerange(3, kept)
+        os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+        self._loop.abandon()
+        title.set_title(f"hako-shim -namespace {birth.namespace} -id {birth.id}".encode())
+        self._child = (birth, listener)
 
     # --- the end of shims, and ours ---
 
@@ -119,9 +138,6 @@ class Zygote:
                 break
             if pid == 0:
                 break
-            if pid == self._template.pid:
-                complain("the template", RuntimeError(f"ended with wait status {status}"))
-                self._template.lost()
             birth = self._shims.pop(pid, None)
             if birth is not None and status != 0:
                 _bury(birth, status)
@@ -187,8 +203,8 @@ def _listen(path: str, kind: int) -> Socket:
     return listener
 
 
-def serve(path: str, *, mappings_are_stable: bool = False) -> None:
-    """With `mappings_are_stable`, malloc(3) never mremaps what it has: the heap may be put on a file. The whole life of the zygote's process; those of template and shims, in its forks."""
+def serve(path: str) -> None:
+    """The whole life of the zygote's process, and, in its forks, of the shims'."""
     path = os.path.abspath(path)
     os.chdir("/")  # shims live long: none may hold the directory that somebody started us in
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
@@ -199,15 +215,10 @@ def serve(path: str, *, mappings_are_stable: bool = False) -> None:
         rehearsal.rehearse(f"{path}.{os.getpid()}")
     except (HakoError, OSError) as err:  # shims would be larger, no worse
         complain("the rehearsal", err)
+    zygote = Zygote(path)
     gc.collect()
     gc.freeze()
     gc.disable()
-    shim = bootstrap.Shim()
-    if mappings_are_stable:
-        lean.prepare()
-    template = Template(shim)
-    template.start()
-    zygote = Zygote(path, template)
     sys.stdout.write("\n")
     sys.stdout.flush()
     null = os.open("/dev/null", os.O_RDWR)

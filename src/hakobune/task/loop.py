@@ -20,7 +20,6 @@ IN = select.EPOLLIN
 OUT = select.EPOLLOUT
 GONE = select.EPOLLHUP | select.EPOLLERR
 
-MOST_TIDY_SECONDS = 60.0
 MOST_EVENTS = 32  # a round; the default of 1023 would take 12 KiB of memory each time
 
 Watcher = Callable[[int], None]
@@ -46,25 +45,14 @@ class Timer:
 class Loop:
     """Owns one epoll instance. `on_child` is called after every SIGCHLD."""
 
-    def __init__(self, *, dormant: bool = False) -> None:
-        """A `dormant` one has no descriptors until it is woken."""
-        self._epoll: select.epoll
-        self._pipe: tuple[int, int]
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
         self._watchers: dict[int, Watcher] = {}
         self._fresh: set[int] = set()  # watched since the last poll: older events mean an older descriptor
         self._timers: list[Timer] = []
         self._running = True
-        self._tidy: Callable[[], None] | None = None
-        self._tidy_seconds = 0.0
-        self._tidy_due = False
         self.on_child: Callable[[], None] = lambda: None
         self.on_terminate: Callable[[], None] = self.stop
-        if not dormant:
-            self.wake()
-
-    def wake(self) -> None:
-        """Make the epoll instance and hear signals."""
-        self._epoll = select.epoll()
         self._catch_signals()
 
     def _catch_signals(self) -> None:
@@ -102,19 +90,10 @@ class Loop:
         heapq.heappush(self._timers, timer)
         return timer
 
-    def tidy(self, seconds: float, action: Callable[[], None]) -> None:
-        """Run `action` some seconds after something has happened; each time twice as late, up to a minute."""
-        self._tidy, self._tidy_seconds = action, seconds
-
-    def _tidy_later(self) -> None:
-        self._tidy_due = True
-        self.later(self._tidy_seconds, self._tidy_now)
-        self._tidy_seconds = min(2 * self._tidy_seconds, MOST_TIDY_SECONDS)
-
-    def _tidy_now(self) -> None:
-        self._tidy_due = False
-        if self._tidy is not None:
-            self._tidy()
+    def abandon(self) -> None:
+        """In a fork: this loop is the parent's. Its `run` returns, and nothing of it is touched: to let go of
+        what it holds would copy the pages that it is in. The caller closes its descriptors."""
+        self._running = False
 
     def close(self) -> None:
         """Of no use afterwards; signals are heard by nobody until there is another loop."""
@@ -133,10 +112,7 @@ class Loop:
         """Until `stop`."""
         while self._running:
             self._fresh.clear()
-            ready = self._epoll.poll(self._pause(), MOST_EVENTS)
-            if ready and self._tidy is not None and not self._tidy_due:
-                self._tidy_later()
-            for fd, events in ready:
+            for fd, events in self._epoll.poll(self._pause(), MOST_EVENTS):
                 watcher = self._watchers.get(fd)
                 if watcher is not None and fd not in self._fresh:
                     self._call(fd, watcher, events)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -119,28 +118,3 @@ def test_complain_names_the_place(capfd: pytest.CaptureFixture[str]) -> None:
     except ValueError as err:
         loops.complain("somewhere", err)
     assert "shim: somewhere: ValueError: why at " in capfd.readouterr().err
-
-
-def test_tidy_after_events_only_and_ever_rarer(loop: Loop) -> None:
-    reading, writing = os.pipe()
-    tidied: list[float] = []
-
-    def tidy() -> None:
-        tidied.append(time.monotonic())
-        if len(tidied) == 2:
-            loop.stop()
-
-    loop.watch(reading, IN, lambda _events: os.read(reading, 10) and None)
-    loop.tidy(0.05, tidy)
-    loop.later(0.2, loop.stop)
-    loop.run()
-    assert tidied == []  # a timer is no event
-    loop._running = True
-    os.write(writing, b"x")
-    loop.later(0.2, lambda: os.write(writing, b"x") and None)
-    began = time.monotonic()
-    loop.run()
-    assert tidied[0] - began >= 0.05
-    assert tidied[1] - began >= 0.2 + 0.1
-    os.close(reading)
-    os.close(writing)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ class Stage:
     engine: PrivateEngine
     program: str
     audit: Audit
+    clients: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -51,10 +52,19 @@ class Stage:
 
     def client(self, *words: str) -> subprocess.Popen[str]:
         """Start the CLI and go on."""
-        return subprocess.Popen(
+        started = subprocess.Popen(
             [self.program, *words], env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
+        self.clients.append(started)
+        return started
+
+    def dismiss(self) -> None:
+        """End every client that `client` started."""
+        for client in self.clients:
+            client.kill()
+            if client.stdout and not client.stdout.closed:
+                client.communicate()
 
     def state(self, name: str) -> str:
         """`status exit-code` of a container; "" when there is none."""
@@ -96,6 +106,9 @@ def stage(peer: Callable[[str], Path]) -> Iterator[Stage]:
     with PrivateEngine() as engine:
         made = Stage(engine, program, Audit(engine))
         made.ok("run", "--rm", STARTER, "/bin/true")
-        yield made
+        try:
+            yield made
+        finally:
+            made.dismiss()
         if engine.process is not None:
             made.clear()

@@ -44,6 +44,7 @@ NAMESPACE = "moby"
 SERVER = "Docker/28.3.0 (linux) Hakobune/0.1.0"
 _RECONNECT_SECONDS = 0.1
 _LONGEST_EXEC_ROOT = 107 - len("/containerd/s/") - 20  # sun_path, less the longest name of a socket there
+_CANCEL_SECONDS = 0.1
 _SETTLE_SECONDS = 5.0  # for verbs that were cut by the end, to take back what they did
 
 
@@ -213,9 +214,10 @@ class App:
         """No task of ours goes on, and no verb is in the middle of a container."""
         restarts = {one.restart for one in self._deps.store if one.restart is not None}
         tasks = [*self._tasks, *restarts]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while pending := [task for task in tasks if not task.done()]:
+            for task in pending:
+                task.cancel()
+            await asyncio.wait(pending, timeout=_CANCEL_SECONDS)  # CPython 3.11's wait_for may lose one
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SETTLE_SECONDS):
                 for container in self._deps.store:

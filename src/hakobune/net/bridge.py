@@ -72,11 +72,15 @@ def sweep(netlink: Netlink, indices: Collection[int], keep: Collection[str]) -> 
     ])  # fmt: skip
 
 
-def remove(netlink: Netlink, network: Network) -> None:
-    """Take the bridge away if it is ours; none is fine. Raises OSError."""
+def remove(netlink: Netlink, network: Network) -> bool:
+    """Take the bridge away if it is ours; none is fine, False when it is somebody else's. Raises OSError."""
     link = rt.find_link(netlink, network.bridge_name)
-    if link is not None and _ours(link, network):
-        netlink.run([rt.delete_link(network.bridge_name)])
+    if link is None:
+        return True
+    if not _ours(link, network):
+        return False
+    netlink.run([rt.delete_link(network.bridge_name)])
+    return True
 
 
 def set_switch(name: str, value: str) -> None:

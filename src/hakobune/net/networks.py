@@ -226,8 +226,9 @@ class Networks:
         """Another name for the default bridge than at the last run: the old one goes with its table."""
         for network in before:
             if network.bridge_name != self._settings.bridge:
-                bridge.remove(self._netlink, network)
-                Rules(self._filter, network.bridge_name).remove()
+                # a start that was refused may have left the name of another engine's bridge here
+                if bridge.remove(self._netlink, network):
+                    Rules(self._filter, network.bridge_name).remove()
 
     def _discard(self, network: Network) -> None:
         bridge.remove(self._netlink, network)

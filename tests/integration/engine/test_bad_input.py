@@ -123,12 +123,12 @@ def test_an_import_that_is_no_tar(engine: PrivateEngine, tmp_path: Path) -> None
 def test_the_disk_is_full_while_importing() -> None:
     root = Path(tempfile.mkdtemp(prefix="hk-", dir="/tmp"))
     (root / "d").mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(root / "d")], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(root / "d")], check=True)
     try:
         with PrivateEngine(root=root) as engine:
             big = root / "big"
             with tempfile.TemporaryDirectory() as place:
-                (Path(place) / "file").write_bytes(b"\1" * (16 << 20))
+                (Path(place) / "file").write_bytes(b"\1" * (40 << 20))
                 subprocess.run(["tar", "-C", place, "-cf", str(big), "."], check=True)
             done = engine.hako("import", str(big), "big:latest")
             assert done.returncode == 1

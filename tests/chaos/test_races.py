@@ -13,8 +13,8 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 # what a client may hear that was not the first
 FAIR = (
-    "cannot resume a stopped",
-    "cannot resume a stopped",
+    "cannot resume a",
+    "cannot resume a",
     "is not running",
     "is not paused",
     "is already paused",

@@ -42,6 +42,10 @@ def test_a_killed_shim_ends_its_container(run, manager: PrivateManager) -> None:
         events.close()
         assert [event.id for event in told if isinstance(event, TaskExit)] == ["e", "lost"]
         assert all(event.exit_status == 137 for event in told if isinstance(event, TaskExit))
+        for _ in range(100):  # dead, and a moment later reaped
+            if not Path(f"/proc/{pid}").exists():
+                break
+            await asyncio.sleep(0.02)
         assert not Path(f"/proc/{pid}").exists()
         assert not Path(f"/proc/{exec_pid}").exists()
         state = await client.tasks.get("lost")

@@ -57,7 +57,7 @@ def test_children_and_signals(loop: Loop) -> None:
     pid = os.fork()
     if pid == 0:
         os._exit(0)
-    loop.later(0.05, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    loop.later(1.0, lambda: os.kill(os.getpid(), signal.SIGTERM))
     loop.run()
     assert seen == [pid]
 

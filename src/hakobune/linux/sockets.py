@@ -62,9 +62,9 @@ def receive(channel: Socket, size: int, descriptors: int = 1) -> tuple[bytes, li
     return packet, found
 
 
-def send(channel: Socket, packet: bytes, fd: int) -> None:
-    """One packet with a descriptor. Raises OSError."""
-    channel.sendmsg([packet], [(SOL_SOCKET, SCM_RIGHTS, array.array("i", [fd]))])
+def send(channel: Socket, packet: bytes, *fds: int) -> None:
+    """One packet with descriptors. Raises OSError."""
+    channel.sendmsg([packet], [(SOL_SOCKET, SCM_RIGHTS, array.array("i", fds))])
 
 
 def loopback_up() -> None:

@@ -44,6 +44,7 @@ class Member:
     stdio: Stdio | None = None
     channel: Socket | None = None
     pidfd: int = -1
+    ahead: tuple[int, Socket] | None = None  # an exec's worker (pid, channel) that waits for its Start
     worker: int = 0
     worker_ended: bool = False
     pending: Reply | None = None  # the Create, or Start, that is under way

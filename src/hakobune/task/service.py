@@ -38,6 +38,7 @@ from hakobune.task.process import Member, Reply, Spec
 from hakobune.task.stdio import Log, Stdio, open_log
 
 DRAIN_SECONDS = 2.0  # how long output may still come from a pipe whose processes are all dead
+AHEAD_SECONDS = 2.0  # how long an exec's worker waits for the Start
 RELEASE_SECONDS = 5.0  # how long an engine may take to record an exit before clients are answered anyway
 
 MOST_LINES = 0xFFFF  # struct winsize has 16 bits for rows and for columns
@@ -106,21 +107,33 @@ class Service:
             def made(cgroup: Cgroup, config: Config) -> None:
                 messages.say_cgroup(near, cgroup.path, config.annotations.get(SIDE_ANNOTATION, ""))
 
-            request = parent.Request(self.bundle, rootfs, streams, near, socket_gate(near), made=made)
+            request = parent.Request(
+                self.bundle,
+                rootfs,
+                streams,
+                near,
+                socket_gate(near),
+                filter=f"{self.bundle}/filter",
+                made=made,
+            )
             pid, _cgroup, _config = parent.create(request, self.id)
             messages.say_pid(near, pid)
 
         self._launch(member, work, open_log(spec.stdout))
 
     def exec(self, spec: Spec) -> None:
-        """Remember an exec; its process is made by `start`. Raises AlreadyExists, FailedPrecondition."""
+        """Remember an exec; its process is made by `start`. Raises AlreadyExists, FailedPrecondition.
+
+        Most are started at once, so a worker begins to read what is needed before it is asked for.
+        """
         if spec.exec_id in self._members:
             raise AlreadyExists(f"exec {spec.exec_id!r} already exists")
         init = self.member()
         if init.life.state not in ("running", "created"):
             raise FailedPrecondition(f"container {self.id!r} is {init.life.state}, not running")
-        self._add(spec, "exec process", None)
-        self._observer.event("/tasks/exec-added", self._members[spec.exec_id])
+        member = self._add(spec, "exec process", None)
+        self._observer.event("/tasks/exec-added", member)
+        self._loop.later(0, lambda: self._go_ahead(member))  # after the answer
 
     def _add(self, spec: Spec, kind: str, reply: Reply | None) -> Member:
         member = Member(spec, Life(kind))
@@ -147,13 +160,58 @@ class Service:
             keep = (streams.stdin, streams.stdout, streams.stderr) if streams is not None else ()
             member.worker, channel = worker.start(lambda near: work(near, streams), keep)
         except OSError as err:
-            member.failure = Internal(f"cannot prepare {member.life.kind}: {messages.describe(err)}")
-            self._refuse(member)
+            self._cannot_prepare(member, err)
             return
         stdio.made()
-        member.channel = channel
         self._workers[member.worker] = lambda _status: self._worker_ended(member)
+        self._listen(member, channel)
+
+    def _listen(self, member: Member, channel: Socket) -> None:
+        member.channel = channel
         self._loop.watch(channel.fileno(), IN, lambda _events: self._heard(member))
+
+    def _go_ahead(self, member: Member) -> None:
+        """Fork the worker of an exec that will be started soon; `start` forks another when this one has gone."""
+        if self._members.get(member.exec_id) is not member or member.worker or member.ahead is not None:
+            return
+        try:
+            member.ahead = self._exec_worker(member)
+        except (OSError, HakoError):
+            return  # the Start will meet it again and tell
+        self._loop.later(AHEAD_SECONDS, lambda: self._drop_ahead(member))
+
+    def _exec_worker(self, member: Member) -> tuple[int, Socket]:
+        """A worker that reads everything in the host and waits for START with the streams. Raises OSError."""
+        init = self.member()
+        assert self.cgroup is not None
+        path, pid, pidfd = self.cgroup.path, init.life.pid, init.pidfd
+
+        def work(near: Socket) -> None:
+            request = parent.ExecRequest(
+                self.bundle, member.spec.process, pid, near, open_gate, pidfd, cgroup=path,
+                filter=f"{self.bundle}/filter",
+            )  # fmt: skip
+            prepared = parent.prepare_exec(request, self.id)
+            packet, fds = sockets.receive(near, messages.MAX_MESSAGE, 3)
+            if packet == messages.START:
+                messages.say_pid(near, parent.exec_process(prepared, Streams(*fds) if fds else None))
+
+        worker_pid, channel = worker.start(work, (pidfd,))
+        self._workers[worker_pid] = lambda _status: self._exec_worker_ended(member, worker_pid)
+        return worker_pid, channel
+
+    def _exec_worker_ended(self, member: Member, pid: int) -> None:
+        if member.worker == pid:
+            self._worker_ended(member)
+        elif member.ahead is not None and member.ahead[0] == pid:
+            self._drop_ahead(member)
+
+    @staticmethod
+    def _drop_ahead(member: Member) -> None:
+        """The end of its channel ends the worker."""
+        if member.ahead is not None:
+            member.ahead[1].close()
+            member.ahead = None
 
     # --- what the worker and the new process say ---
 
@@ -290,6 +348,7 @@ class Service:
     def _forget(self, member: Member) -> None:
         """Nothing of it stays; who waits for its end is answered, with a status if it had none."""
         self._members.pop(member.exec_id, None)
+        self._drop_ahead(member)
         self._close_pidfd(member)
         if member.stdio is not None:
             member.stdio.close()
@@ -330,15 +389,27 @@ class Service:
         if init.life.state != "running":
             raise FailedPrecondition(f"container {self.id!r} is {init.life.state}, not running")
         member.pending = reply
+        stdio = member.stdio
+        assert stdio is not None
+        try:
+            (member.worker, channel), member.ahead = member.ahead or self._exec_worker(member), None
+            streams = stdio.make(open_log(member.spec.stdout))
+        except OSError as err:
+            self._cannot_prepare(member, err)
+            return
+        try:
+            if streams is None:
+                channel.send(messages.START)
+            else:
+                sockets.send(channel, messages.START, streams.stdin, streams.stdout, streams.stderr)
+        except OSError:
+            pass  # it has ended; what it said before is in the channel
+        stdio.made()
+        self._listen(member, channel)
 
-        def work(near: Socket, streams: Streams | None) -> None:
-            request = parent.ExecRequest(
-                self.bundle, member.spec.process, init.life.pid, streams, near, open_gate
-            )
-            pid = parent.exec_process(request, self.id)
-            messages.say_pid(near, pid)
-
-        self._launch(member, work, open_log(member.spec.stdout))
+    def _cannot_prepare(self, member: Member, err: OSError) -> None:
+        member.failure = Internal(f"cannot prepare {member.life.kind}: {messages.describe(err)}")
+        self._refuse(member)
 
     def _send_start(self, member: Member) -> None:
         assert member.channel is not None
@@ -402,6 +473,8 @@ class Service:
     def _init_exited(self, member: Member) -> None:
         """Init's end is the container's: nothing in its cgroup survives, whatever namespaces it shared."""
         assert self.cgroup is not None
+        for other in self._members.values():
+            self._drop_ahead(other)
         try:
             if self.cgroup.oom_kills():
                 self._observer.event("/tasks/oom", member)
@@ -593,6 +666,7 @@ class Service:
             self._drop_cgroup()
         member.life.feed(Event.DELETED)
         del self._members[exec_id]
+        self._drop_ahead(member)
         self._close_pidfd(member)
         if member.stdio is not None:
             member.stdio.close()

@@ -34,13 +34,10 @@ class Streams:
 
 
 @dataclass(frozen=True, slots=True)
-class Birth:
-    """All that the new process needs, prepared by the worker."""
+class Entry:
+    """What init and an exec need alike, prepared by the worker."""
 
-    config: Config
     process: Process
-    root_path: str
-    plan: Sequence[Step]
     streams: Streams | None
     tasks: Sequence[int]
     seccomp: bytes | None
@@ -48,6 +45,16 @@ class Birth:
     near: Socket
     gate: Gate
     preserve: int = 0  # descriptors from 3 on which the program inherits
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """All that an init process needs, prepared by the worker."""
+
+    entry: Entry
+    config: Config
+    root_path: str
+    plan: Sequence[Step]
 
 
 def enter_cgroups(tasks: Sequence[int]) -> None:
@@ -73,7 +80,7 @@ def become_init(birth: Birth) -> None:
         _be_born(birth)
     except BaseException as err:
         try:
-            messages.say_failed(birth.near, err)
+            messages.say_failed(birth.entry.near, err)
         except OSError:
             pass
     os._exit(1)
@@ -84,7 +91,7 @@ def _be_born(birth: Birth) -> None:
     sys.prctl(sys.PR_SET_DUMPABLE, 0)
     forget_signals()
     os.umask(0)  # device nodes and mount points get the modes that they are asked for
-    enter_cgroups(birth.tasks)
+    enter_cgroups(birth.entry.tasks)
     config = birth.config
     if config.new("cgroup"):
         sys.unshare(sys.CLONE_NEWCGROUP)  # after the move: its root is where we are now
@@ -97,7 +104,8 @@ def _be_born(birth: Birth) -> None:
         sys.setdomainname(config.domainname)
     root = Root(birth.root_path)
     master, slave, passwd = _make_root(birth, root)
-    finish(birth.process, birth, root.warnings, master, slave, passwd)
+    inherit(birth.entry.process, root.warnings)
+    finish(birth.entry, root.warnings, master, slave, passwd)
 
 
 def _make_root(birth: Birth, root: Root) -> tuple[int, int, bytes]:
@@ -107,7 +115,7 @@ def _make_root(birth: Birth, root: Root) -> tuple[int, int, bytes]:
     for step in birth.plan:
         if isinstance(step, Pivot):
             passwd = safepath.read_small(root.fd, "/etc/passwd")
-            if birth.process.terminal:
+            if birth.entry.process.terminal:
                 master, slave = terminal.open_pair(root.fd)
                 terminal.bind_console(root.fd, slave)
         _apply(step, root)
@@ -122,11 +130,17 @@ def _apply(step: Step, root: Root) -> None:
         raise OSError(err.errno, f"{step.describe()}: {(err.strerror or '').lower()}{where}") from err
 
 
-def finish(
-    process: Process, birth: Birth, warnings: list[str], master: int, slave: int, passwd: bytes
-) -> None:
+def inherit(process: Process, warnings: list[str]) -> None:
+    """What a process may set for itself or for the one that it clones: an exec's worker does it ahead."""
+    os.umask(0o022 if process.umask is None else process.umask)
+    if process.oom_score_adj is not None:
+        privileges.set_oom_score(process.oom_score_adj, warnings)
+    privileges.drop_bounding(process)
+
+
+def finish(entry: Entry, warnings: list[str], master: int, slave: int, passwd: bytes) -> None:
     """The second half, which init and exec share: streams, limits, privileges, START, exec."""
-    streams = birth.streams
+    process, streams = entry.process, entry.streams
     if slave >= 0:
         terminal.take(slave)
         if process.console_size is not None:
@@ -134,33 +148,26 @@ def finish(
         streams = Streams(slave, slave, slave)
     if streams is not None:
         _take_streams(streams, process.uid, process.gid)
-    if process.oom_score_adj is not None:
-        privileges.set_oom_score(process.oom_score_adj, warnings)
     privileges.set_limits(process.rlimits, warnings)
-    if process.umask is not None:
-        os.umask(process.umask)
-    else:
-        os.umask(0o022)
-    if not process.no_new_privileges and birth.seccomp is not None:
+    if not process.no_new_privileges and entry.seccomp is not None:
         # Without no_new_privs the load needs CAP_SYS_ADMIN, which goes in the next lines.
-        sys.seccomp_load(birth.seccomp, birth.seccomp_flags)
-    privileges.drop_bounding(process)
+        sys.seccomp_load(entry.seccomp, entry.seccomp_flags)
     privileges.become(process, warnings)
     if process.no_new_privileges:
         sys.prctl(sys.PR_SET_NO_NEW_PRIVS, 1)
     _enter_directory(process.cwd)
     env = program.environment(process.env, program.home_of(passwd, process.uid))
     path = program.find(process.args[0], env)
-    messages.say_ready(birth.near, warnings, master)
+    messages.say_ready(entry.near, warnings, master)
     if master >= 0:
         os.close(master)
-    if not birth.gate():
+    if not entry.gate():
         os._exit(1)
-    for fd in range(3, 3 + birth.preserve):
+    for fd in range(3, 3 + entry.preserve):
         os.set_inheritable(fd, True)
-    sys.close_range(3 + birth.preserve, cloexec=True)
-    if process.no_new_privileges and birth.seccomp is not None:
-        sys.seccomp_load(birth.seccomp, birth.seccomp_flags)
+    sys.close_range(3 + entry.preserve, cloexec=True)
+    if process.no_new_privileges and entry.seccomp is not None:
+        sys.seccomp_load(entry.seccomp, entry.seccomp_flags)
     program.execute(path, process.args, env)
 
 
@@ -213,11 +220,13 @@ def open_gate() -> bool:
 __all__ = [
     "Birth",
     "Cut",
+    "Entry",
     "Gate",
     "MountRoot",
     "Streams",
     "become_init",
     "finish",
+    "inherit",
     "open_gate",
     "socket_gate",
 ]

@@ -16,7 +16,7 @@ CGROUP = b"G"  # worker: the container's cgroup stands from here on; its path, t
 PID = b"P"  # worker: the init's (exec's) pid
 READY = b"R"  # init: everything is made, waiting for START; warnings, one a line; + the pty's master
 FAILED = b"E"  # either: code, message
-START = b"S"  # far end: exec now
+START = b"S"  # far end: exec now; to an exec's worker with the three streams, or with none for a terminal
 
 MAX_MESSAGE = 64 * 1024
 

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError, InvalidArgument, NotFound, Unimplemented
@@ -21,7 +21,17 @@ from hakobune.linux.sockets import Socket
 from hakobune.oci import seccomp
 from hakobune.oci.config import Config, Process, parse, parse_process
 from hakobune.oci.init import messages
-from hakobune.oci.init.child import Birth, Gate, Streams, become_init, enter_cgroups, finish, forget_signals
+from hakobune.oci.init.child import (
+    Birth,
+    Entry,
+    Gate,
+    Streams,
+    become_init,
+    enter_cgroups,
+    finish,
+    forget_signals,
+    inherit,
+)
 from hakobune.oci.init.terminal import open_pair
 from hakobune.oci.rootfs import plan as plans
 from hakobune.oci.rootfs import safepath, steps
@@ -37,13 +47,16 @@ _CLONE_FLAGS = {
 }
 _JOIN_FLAGS = _CLONE_FLAGS | {"cgroup": sys.CLONE_NEWCGROUP}
 MAX_CONFIG = 8 << 20  # bytes
+_FLAGS_SIZE = 4  # bytes of the flags word before the program
+_MOST_FILTER = _FLAGS_SIZE + 8 * 4096  # BPF_MAXINSNS instructions (linux/bpf_common.h)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One creation: the bundle, the snapshot's mounts (may be empty), the streams (None: a terminal).
 
-    `made(cgroup, config)` is called as soon as the cgroup stands.
+    `made(cgroup, config)` is called as soon as the cgroup stands. `filter` is the file that keeps the compiled
+    seccomp program for later execs ("" for none).
     """
 
     bundle: str
@@ -53,6 +66,7 @@ class Request:
     gate: Gate
     clone_parent: bool = True
     preserve: int = 0
+    filter: str = ""
     made: Callable[[Cgroup, Config], None] = lambda _cgroup, _config: None
 
 
@@ -145,13 +159,16 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
     config = load(request.bundle)
     process = _check(config)
     program, program_flags = _seccomp(config, request.bundle)
+    if request.filter:
+        _keep_filter(request.filter, program, program_flags)
     rootfs = config.root if config.root.startswith("/") else f"{request.bundle}/{config.root}"
     cgroup = _make_cgroup(cgroup_path(config, container_id), config)
     try:
         request.made(cgroup, config)
         plan = plans.build(config, request.rootfs, _cgroup_steps(cgroup, config))
-        birth = Birth(config, process, rootfs, plan, request.streams, cgroup.open_tasks(), program,
-                      program_flags, request.near, request.gate, request.preserve)  # fmt: skip
+        entry = Entry(process, request.streams, cgroup.open_tasks(), program, program_flags, request.near,
+                      request.gate, request.preserve)  # fmt: skip
+        birth = Birth(entry, config, rootfs, plan)
         pid = _clone(birth, cgroup, _join_given(config), parent=request.clone_parent)
     except BaseException:
         cgroup.delete(remove_empty_parents=True)
@@ -179,7 +196,7 @@ def _clone(birth: Birth, cgroup: Cgroup, flags: int, *, parent: bool) -> int:
         become_init(birth)
     if unified >= 0:
         os.close(unified)
-    for fd in birth.tasks:
+    for fd in birth.entry.tasks:
         os.close(fd)
     return pid
 
@@ -189,47 +206,108 @@ def _clone(birth: Birth, cgroup: Cgroup, flags: int, *, parent: bool) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ExecRequest:
-    """One more process in a running container; `process` is the raw JSON of a runtime-spec Process."""
+    """One more process in a running container; `process` is the raw JSON of a runtime-spec Process.
+
+    `cgroup` (a path) and `filter` (as in Request) spare a look into config.json; "" where they are not known.
+    """
 
     bundle: str
     process: bytes
     init_pid: int
-    streams: Streams | None
     near: Socket
     gate: Gate
+    init_pidfd: int = -1  # opened by the pid when it is not given
     clone_parent: bool = True
     preserve: int = 0
+    cgroup: str = ""
+    filter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedExec:
+    """An exec of which everything is known but its streams; made in the host, where files can be read."""
+
+    request: ExecRequest
+    entry: Entry
+    unified: int
 
 
 _EXEC_NAMESPACES = {"mnt": sys.CLONE_NEWNS, "pid": sys.CLONE_NEWPID, "uts": sys.CLONE_NEWUTS,
                     "ipc": sys.CLONE_NEWIPC, "net": sys.CLONE_NEWNET, "cgroup": sys.CLONE_NEWCGROUP}  # fmt: skip
 
 
-def exec_process(request: ExecRequest, container_id: str) -> int:
-    """Clone a process into the container of `init_pid`. Raises as `create`, and NotFound when init is gone."""
-    config = load(request.bundle)
+def prepare_exec(request: ExecRequest, container_id: str) -> PreparedExec:
+    """Read and open all that an exec needs from the host. Raises as `create`."""
     try:
         process = parse_process(json.loads(request.process), at="")
     except ValueError as err:
         raise InvalidArgument(f"process: is not JSON: {err}") from err
-    program, flags = _seccomp(config, request.bundle)
-    cgroup = Cgroup.find(cgroup_path(config, container_id))
-    birth = Birth(config, process, "/", (), request.streams, cgroup.open_tasks(), program, flags,
-                  request.near, request.gate, request.preserve)  # fmt: skip
-    unified = cgroup.unified_fd()
-    _enter(request.init_pid)
-    pid = sys.clone3(sys.CLONE_PARENT if request.clone_parent else 0, cgroup_fd=unified)
+    kept = _kept_filter(request.filter) if request.cgroup and request.filter else None
+    if kept is not None:
+        (program, flags), cgroup = kept, Cgroup.find(request.cgroup)
+    else:
+        config = load(request.bundle)
+        program, flags = _seccomp(config, request.bundle)
+        cgroup = Cgroup.find(cgroup_path(config, container_id))
+    entry = Entry(process, None, cgroup.open_tasks(), program, flags, request.near, request.gate,
+                  request.preserve)  # fmt: skip
+    return PreparedExec(request, entry, cgroup.unified_fd())
+
+
+def exec_process(prepared: PreparedExec, streams: Streams | None) -> int:
+    """Clone a process into the container of `init_pid`. Raises as `create`, and NotFound when init is gone.
+
+    What a child inherits is done before the clone: each page that the child need not touch is not copied.
+    """
+    request, warnings = prepared.request, list[str]()
+    entry = replace(prepared.entry, streams=streams)
+    _enter(request.init_pid, request.init_pidfd)
+    forget_signals()
+    inherit(entry.process, warnings)
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    passwd = safepath.read_small(root, "/etc/passwd")
+    pid = sys.clone3(sys.CLONE_PARENT if request.clone_parent else 0, cgroup_fd=prepared.unified)
     if pid == 0:
-        _become_exec(birth)
+        _become_exec(entry, warnings, root, passwd)
     return pid
 
 
-def _enter(init_pid: int) -> None:
+def _keep_filter(path: str, program: bytes | None, flags: int) -> None:
+    """Whole or not at all; empty where there is no filter. One that cannot be kept is made again by each exec."""
+    try:
+        fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            data = b"" if program is None else flags.to_bytes(_FLAGS_SIZE, "little") + program
+            whole = os.write(fd, data) == len(data)
+        finally:
+            os.close(fd)
+        if whole:
+            os.rename(path + ".new", path)
+    except OSError:
+        return
+
+
+def _kept_filter(path: str) -> tuple[bytes | None, int] | None:
+    """(program, flags) as `_keep_filter` wrote them; None when there is no such file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        data = os.read(fd, _MOST_FILTER)
+    finally:
+        os.close(fd)
+    if not data:
+        return None, 0
+    return data[_FLAGS_SIZE:], int.from_bytes(data[:_FLAGS_SIZE], "little")
+
+
+def _enter(init_pid: int, pidfd: int) -> None:
     """All namespaces of init at once, those which we are not in already."""
     # Before we share a pid namespace's view: nobody inside may trace or read us (CVE-2016-9962).
     sys.prctl(sys.PR_SET_DUMPABLE, 0)
     try:
-        pidfd = sys.pidfd_open(init_pid)
+        pidfd = sys.pidfd_open(init_pid) if pidfd < 0 else pidfd
         flags = 0
         for name, flag in _EXEC_NAMESPACES.items():
             theirs, ours = os.stat(f"/proc/{init_pid}/ns/{name}"), os.stat(f"/proc/self/ns/{name}")
@@ -241,25 +319,31 @@ def _enter(init_pid: int) -> None:
         raise NotFound(f"init process {init_pid} has ended") from err
 
 
-def _become_exec(birth: Birth) -> None:
+def _become_exec(entry: Entry, warnings: list[str], root: int, passwd: bytes) -> None:
     """The exec'd process: as init, without a file system to make."""
     try:
-        forget_signals()
-        enter_cgroups(birth.tasks)
+        enter_cgroups(entry.tasks)
         os.setsid()
-        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        passwd = safepath.read_small(root, "/etc/passwd")
         master = slave = -1
-        if birth.process.terminal:
+        if entry.process.terminal:
             master, slave = open_pair(root)
         os.close(root)
-        finish(birth.process, birth, [], master, slave, passwd)
+        finish(entry, warnings, master, slave, passwd)
     except BaseException as err:
         try:
-            messages.say_failed(birth.near, err)
+            messages.say_failed(entry.near, err)
         except OSError:
             pass
     os._exit(1)
 
 
-__all__ = ["ExecRequest", "Request", "cgroup_path", "create", "exec_process", "load"]
+__all__ = [
+    "ExecRequest",
+    "PreparedExec",
+    "Request",
+    "cgroup_path",
+    "create",
+    "exec_process",
+    "load",
+    "prepare_exec",
+]

@@ -64,9 +64,9 @@ def _launch(record: Record, process: dict[str, Any], order: Order) -> launch.Lau
     def work(near: Socket) -> int:
         raw = json.dumps(process).encode()
         request = parent.ExecRequest(
-            record.bundle, raw, record.pid, streams, near, socket_gate(near), preserve=order.preserve
+            record.bundle, raw, record.pid, near, socket_gate(near), preserve=order.preserve
         )
-        return parent.exec_process(request, record.id)
+        return parent.exec_process(parent.prepare_exec(request, record.id), streams)
 
     return launch.launch(work)
 

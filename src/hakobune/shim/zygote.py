@@ -15,7 +15,6 @@ Imports: os, socket, select, signal; everything of the shim.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import sys
 import time
@@ -25,7 +24,7 @@ from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError
 from hakobune.linux import sockets, syscalls
 from hakobune.linux.sockets import Socket
-from hakobune.oci import capabilities, seccomp, seccomp_default
+from hakobune.oci import capabilities, known, seccomp_default
 from hakobune.shim import bootstrap, rehearsal, title
 from hakobune.task.loop import IN, Loop, complain
 
@@ -209,8 +208,7 @@ def serve(path: str) -> None:
     os.chdir("/")  # shims live long: none may hold the directory that somebody started us in
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     layout.detect()
-    # As a config.json would spell it: the cache's key is the text.
-    seccomp.cached(json.loads(json.dumps(seccomp_default.profile(capabilities.DEFAULT))))
+    known.remember(seccomp_default.profile(capabilities.DEFAULT))
     try:
         rehearsal.rehearse(f"{path}.{os.getpid()}")
     except (HakoError, OSError) as err:  # shims would be larger, no worse

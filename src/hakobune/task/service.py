@@ -193,10 +193,16 @@ class Service:
             )  # fmt: skip
             prepared = parent.prepare_exec(request, self.id)
             packet, fds = sockets.receive(near, messages.MAX_MESSAGE, 3)
-            if packet == messages.START:
-                messages.say_pid(near, parent.exec_process(prepared, Streams(*fds) if fds else None))
+            if packet[:1] == messages.START:
+                size = messages.started_size(packet)
+                parent.exec_process(prepared, Streams(*fds) if fds else None, size)
 
-        worker_pid, channel = worker.start(work, (pidfd,))
+        group = self.cgroup.unified_fd()
+        try:
+            worker_pid, channel = worker.start(work, (pidfd,), cgroup=group)
+        finally:
+            if group >= 0:
+                os.close(group)
         self._workers[worker_pid] = lambda _status: self._exec_worker_ended(member, worker_pid)
         return worker_pid, channel
 
@@ -399,7 +405,7 @@ class Service:
             return
         try:
             if streams is None:
-                channel.send(messages.START)
+                channel.send(messages.start_exec(stdio.size))
             else:
                 sockets.send(channel, messages.START, streams.stdin, streams.stdout, streams.stderr)
         except OSError:

@@ -80,7 +80,7 @@ class Stdio:
         self._input_closing = False
         self._source: Duplex | None = None  # a FIFO which feeds the input
         self._childs: list[int] = []
-        self._size: tuple[int, int] | None = None  # rows, columns; asked for before the pty was there
+        self.size: tuple[int, int] | None = None  # rows, columns; asked for before the pty was there
         self.drained = False
         self.followers: list[Callable[[], None]] = []  # who reads the log while it grows
 
@@ -136,8 +136,8 @@ class Stdio:
 
     def console(self, master: int) -> None:
         """The pty exists: its master is the output and the input. A size that was asked for before holds now."""
-        if self._size is not None:
-            terminal.resize(master, *self._size)
+        if self.size is not None:
+            terminal.resize(master, *self.size)
         duplex = Duplex(
             self._loop,
             master,
@@ -262,7 +262,7 @@ class Stdio:
         if master is not None:
             terminal.resize(master.fd, rows, columns)
         else:
-            self._size = (rows, columns)
+            self.size = (rows, columns)
 
     # --- clients ---
 

@@ -14,8 +14,12 @@ from hakobune.linux.sockets import Socket
 from hakobune.oci.init import messages
 
 
-def start(work: Callable[[Socket], None], keep: Iterable[int] = ()) -> tuple[int, Socket]:
-    """Fork a worker that runs `work(near)`; (its pid, the far end, non-blocking).
+def start(
+    work: Callable[[Socket], None], keep: Iterable[int] = (), *, cgroup: int = -1
+) -> tuple[int, Socket]:
+    """Fork a worker that runs `work(near)`, in the v2 control group of descriptor `cgroup` if that is given.
+
+    Returns (its pid, the far end, non-blocking).
 
     Of the shim's descriptors it has `keep` and its channel only: an end of a pipe or a client's
     connection that lived on in a worker, or in a created init, would keep the other side from its end.
@@ -23,7 +27,7 @@ def start(work: Callable[[Socket], None], keep: Iterable[int] = ()) -> tuple[int
     """
     far, near = messages.pair()
     try:
-        pid = os.fork()
+        pid = os.fork() if cgroup < 0 else syscalls.clone3(0, cgroup_fd=cgroup)
     except OSError:
         far.close()
         near.close()

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -348,6 +349,20 @@ class Events:
         """Stop listening."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+
+def children(pid: int) -> list[int]:
+    """Pids of its children, once those have gone that are on their way; Raises OSError when it has ended."""
+    deadline = time.monotonic() + SECONDS
+    found = _children(pid)
+    while found and time.monotonic() < deadline:
+        time.sleep(0.01)
+        found = _children(pid)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def gone(pid: int, seconds: float = SECONDS) -> bool:

@@ -9,15 +9,20 @@ from pathlib import Path
 import pytest
 
 from hakobune.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from hakobune.oci import capabilities
+from hakobune.oci.init import kept
 from hakobune.testing import shims
 
 pytestmark = pytest.mark.root
 Make = Callable[..., shims.Task]
 
 
-@pytest.fixture
-def running(make: Make) -> shims.Task:
-    task = make("sleep", "60")
+@pytest.fixture(params=["spawned", "cloned"])
+def running(make: Make, request: pytest.FixtureRequest) -> shims.Task:
+    """Both ways of an exec: who could trace it in the container does not get one that shares its worker's memory."""
+    tracer = (*capabilities.DEFAULT, "CAP_SYS_PTRACE") if request.param == "cloned" else capabilities.DEFAULT
+    sets = dict.fromkeys(("bounding", "effective", "permitted"), tracer)
+    task = make("sleep", "60", process={"capabilities": sets})
     task.create()
     task.start()
     return task
@@ -27,8 +32,8 @@ def logged(path: Path) -> str:
     return "".join(json.loads(line)["log"] for line in path.read_text().splitlines())
 
 
-def test_exec_runs_inside(running: shims.Task, place: Path) -> None:
-    log = place / "exec.log"
+def test_exec_runs_inside(running: shims.Task) -> None:
+    log = running.bundle.path / "exec.log"
     running.exec(
         "e1",
         ["sh", "-c", "echo $$ $(hostname) $(pwd) $X; cat /proc/self/cgroup; exit 5"],
@@ -95,6 +100,32 @@ def test_exec_twice_and_unknown(running: shims.Task) -> None:
             verb("unknown")
 
 
+def test_who_may_spawn(make: Make) -> None:
+    plain = {name: list(capabilities.DEFAULT) for name in ("bounding", "effective", "permitted")}
+    tracer = {name: [*sets, "CAP_SYS_PTRACE"] for name, sets in plain.items()}
+    for sets, spawnable in ((plain, True), (tracer, False)):
+        task = make("sleep", "60", process={"capabilities": sets})
+        task.create()
+        found = kept.read(f"{task.bundle.path}/filter")
+        assert found is not None
+        assert found.spawnable is spawnable
+
+
+def test_an_exec_that_is_never_started_leaves_nothing(running: shims.Task) -> None:
+    running.exec("never", ["true"])
+    running.delete("never")
+    running.exec("late", ["sh", "-c", "exit 6"])
+    running.exec("waiting", ["true"])
+    running.start("late")
+    assert running.wait("late").status == 6
+    running.kill()
+    running.wait()
+    running.delete("waiting")
+    running.delete("late")
+    assert running.delete().status == 137
+    assert shims.children(running.shim) == []
+
+
 def test_exec_killed_alone(running: shims.Task) -> None:
     running.exec("e", ["sleep", "60"])
     running.start("e")
@@ -130,8 +161,8 @@ def test_a_stopped_exec_outlives_init(make: Make) -> None:
     task.delete()
 
 
-def test_exec_of_another_user_and_limits(running: shims.Task, place: Path) -> None:
-    log = place / "user.log"
+def test_exec_of_another_user_and_limits(running: shims.Task) -> None:
+    log = running.bundle.path / "user.log"
     user = {"uid": 1000, "gid": 1001, "additionalGids": [7]}
     limits = [{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 77}]
     running.exec("u", ["sh", "-c", "id; ulimit -n; echo x > /dev/stdout"], stdout=f"json-file://{log}",
@@ -144,8 +175,8 @@ def test_exec_of_another_user_and_limits(running: shims.Task, place: Path) -> No
     assert text.endswith("77\nx\n")
 
 
-def test_a_size_that_was_asked_for_before_the_terminal(running: shims.Task, place: Path) -> None:
-    log = place / "size.log"
+def test_a_size_that_was_asked_for_before_the_terminal(running: shims.Task) -> None:
+    log = running.bundle.path / "size.log"
     process = {"consoleSize": {"height": 24, "width": 80}}
     running.exec("sized", ["stty", "size"], stdout=f"json-file://{log}", terminal=True, process=process)
     running.resize(132, 43, "sized")

@@ -19,6 +19,7 @@ FAILED = b"E"  # either: code, message
 START = b"S"  # far end: exec now; to an exec's worker with the three streams, or with none for a terminal
 
 MAX_MESSAGE = 64 * 1024
+Size = tuple[int, int]  # rows, columns
 
 
 def pair() -> tuple[Socket, Socket]:
@@ -43,6 +44,17 @@ def say_ready(near: Socket, warnings: list[str], console: int = -1) -> None:
         sockets.send(near, READY + text.encode(), console)
     else:
         near.send(READY + text.encode())
+
+
+def start_exec(size: Size | None) -> bytes:
+    """START for an exec's worker; with the size that its terminal has by now."""
+    return START if size is None else START + b"%d %d" % size
+
+
+def started_size(packet: bytes) -> Size | None:
+    """The size that came with START."""
+    rows, _, columns = packet[1:].partition(b" ")
+    return (int(rows), int(columns)) if columns else None
 
 
 def say_failed(near: Socket, err: BaseException) -> None:

@@ -18,9 +18,9 @@ from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError, InvalidArgument, NotFound, Unimplemented
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
-from hakobune.oci import seccomp
+from hakobune.oci import known, seccomp
 from hakobune.oci.config import Config, Process, parse, parse_process
-from hakobune.oci.init import messages
+from hakobune.oci.init import kept, messages
 from hakobune.oci.init.child import (
     Birth,
     Entry,
@@ -31,6 +31,7 @@ from hakobune.oci.init.child import (
     finish,
     forget_signals,
     inherit,
+    spawn,
 )
 from hakobune.oci.init.terminal import open_pair
 from hakobune.oci.rootfs import plan as plans
@@ -47,16 +48,14 @@ _CLONE_FLAGS = {
 }
 _JOIN_FLAGS = _CLONE_FLAGS | {"cgroup": sys.CLONE_NEWCGROUP}
 MAX_CONFIG = 8 << 20  # bytes
-_FLAGS_SIZE = 4  # bytes of the flags word before the program
-_MOST_FILTER = _FLAGS_SIZE + 8 * 4096  # BPF_MAXINSNS instructions (linux/bpf_common.h)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One creation: the bundle, the snapshot's mounts (may be empty), the streams (None: a terminal).
 
-    `made(cgroup, config)` is called as soon as the cgroup stands. `filter` is the file that keeps the compiled
-    seccomp program for later execs ("" for none).
+    `made(cgroup, config)` is called as soon as the cgroup stands. `filter` is the file that keeps for later execs
+    what they need of the configuration ("" for none).
     """
 
     bundle: str
@@ -74,14 +73,14 @@ def load(bundle: str) -> Config:
     """The bundle's config.json. Raises NotFound, InvalidArgument."""
     path = f"{bundle}/config.json"
     try:
-        with open(path, "rb") as file:
-            raw = file.read(MAX_CONFIG + 1)
+        with open(path, "rb", buffering=0) as file:
+            raw = file.read(min(os.fstat(file.fileno()).st_size, MAX_CONFIG) + 1)
     except FileNotFoundError as err:
         raise NotFound(f"{path}: no such file") from err
     if len(raw) > MAX_CONFIG:
         raise InvalidArgument(f"{path}: longer than {MAX_CONFIG} bytes")
     try:
-        return parse(json.loads(raw))
+        return parse(known.parse(raw))
     except (ValueError, RecursionError) as err:
         raise InvalidArgument(f"{path}: is not JSON: {err}") from err
 
@@ -95,7 +94,7 @@ def _seccomp(config: Config, bundle: str) -> tuple[bytes | None, int]:
     """The filter, compiled or remembered: a profile of its own is compiled once for its bundle, for every exec."""
     if config.seccomp is None:
         return None, 0
-    return seccomp.cached(config.seccomp, directory=bundle), seccomp.flags(config.seccomp)
+    return known.program(config.seccomp, bundle), seccomp.flags(config.seccomp)
 
 
 def _check(config: Config) -> Process:
@@ -160,7 +159,7 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
     process = _check(config)
     program, program_flags = _seccomp(config, request.bundle)
     if request.filter:
-        _keep_filter(request.filter, program, program_flags)
+        kept.write(request.filter, kept.Filter(program, program_flags, _spawnable(config)))
     rootfs = config.root if config.root.startswith("/") else f"{request.bundle}/{config.root}"
     cgroup = _make_cgroup(cgroup_path(config, container_id), config)
     try:
@@ -229,7 +228,8 @@ class PreparedExec:
 
     request: ExecRequest
     entry: Entry
-    unified: int
+    unified: int = -1
+    spawn: bool = False  # see `_spawn`
 
 
 _EXEC_NAMESPACES = {"mnt": sys.CLONE_NEWNS, "pid": sys.CLONE_NEWPID, "uts": sys.CLONE_NEWUTS,
@@ -242,64 +242,57 @@ def prepare_exec(request: ExecRequest, container_id: str) -> PreparedExec:
         process = parse_process(json.loads(request.process), at="")
     except ValueError as err:
         raise InvalidArgument(f"process: is not JSON: {err}") from err
-    kept = _kept_filter(request.filter) if request.cgroup and request.filter else None
-    if kept is not None:
-        (program, flags), cgroup = kept, Cgroup.find(request.cgroup)
+    found = kept.read(request.filter) if request.cgroup and request.filter else None
+    if found is not None:
+        cgroup = Cgroup.find(request.cgroup)
     else:
         config = load(request.bundle)
-        program, flags = _seccomp(config, request.bundle)
+        found = kept.Filter(*_seccomp(config, request.bundle), spawnable=False)
         cgroup = Cgroup.find(cgroup_path(config, container_id))
-    entry = Entry(process, None, cgroup.open_tasks(), program, flags, request.near, request.gate,
+    entry = Entry(process, None, cgroup.open_tasks(), found.program, found.flags, request.near, request.gate,
                   request.preserve)  # fmt: skip
+    if request.clone_parent and found.spawnable and not process.terminal and not request.preserve:
+        return PreparedExec(request, entry, spawn=True)
     return PreparedExec(request, entry, cgroup.unified_fd())
 
 
-def exec_process(prepared: PreparedExec, streams: Streams | None) -> int:
-    """Clone a process into the container of `init_pid`. Raises as `create`, and NotFound when init is gone.
+def exec_process(prepared: PreparedExec, streams: Streams | None, size: messages.Size | None = None) -> None:
+    """Make a process in the container of `init_pid` and say its pid; `size` is newer than the request's.
+
+    Raises as `create`, and NotFound when init is gone.
 
     What a child inherits is done before the clone: each page that the child need not touch is not copied.
     """
     request, warnings = prepared.request, list[str]()
     entry = replace(prepared.entry, streams=streams)
+    if size is not None:
+        entry = replace(entry, process=replace(entry.process, console_size=size))
     _enter(request.init_pid, request.init_pidfd)
     forget_signals()
     inherit(entry.process, warnings)
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     passwd = safepath.read_small(root, "/etc/passwd")
+    if prepared.spawn:
+        enter_cgroups(entry.tasks)
+        spawn(entry, warnings, passwd)
+        return
     pid = sys.clone3(sys.CLONE_PARENT if request.clone_parent else 0, cgroup_fd=prepared.unified)
     if pid == 0:
         _become_exec(entry, warnings, root, passwd)
-    return pid
+    messages.say_pid(request.near, pid)
 
 
-def _keep_filter(path: str, program: bytes | None, flags: int) -> None:
-    """Whole or not at all; empty where there is no filter. One that cannot be kept is made again by each exec."""
-    try:
-        fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            data = b"" if program is None else flags.to_bytes(_FLAGS_SIZE, "little") + program
-            whole = os.write(fd, data) == len(data)
-        finally:
-            os.close(fd)
-        if whole:
-            os.rename(path + ".new", path)
-    except OSError:
-        return
+def _spawnable(config: Config) -> bool:
+    """Whether an exec may be spawned by a worker that shares its memory until exec(2), see child.spawn.
 
-
-def _kept_filter(path: str) -> tuple[bytes | None, int] | None:
-    """(program, flags) as `_keep_filter` wrote them; None when there is no such file."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        data = os.read(fd, _MOST_FILTER)
-    finally:
-        os.close(fd)
-    if not data:
-        return None, 0
-    return data[_FLAGS_SIZE:], int.from_bytes(data[:_FLAGS_SIZE], "little")
+    The filter must be one that lets vfork(2) pass, and nobody in the container may be able to trace.
+    """
+    if config.seccomp is not None and not known.is_known(config.seccomp):
+        return False
+    bounding = (
+        config.process.capabilities["bounding"] if config.process and config.process.capabilities else ()
+    )
+    return config.new("pid") and "CAP_SYS_PTRACE" not in bounding
 
 
 def _enter(init_pid: int, pidfd: int) -> None:

@@ -73,6 +73,14 @@ def home_of(passwd: bytes, uid: int) -> str:
     return "/root" if uid == 0 else "/"
 
 
+def spawn(path: str, args: tuple[str, ...], env: dict[str, str]) -> int:
+    """posix_spawn(3) in a session of its own; the pid, once exec(2) has succeeded. Raises InvalidArgument."""
+    try:
+        return os.posix_spawn(path, args, env, setsid=True)
+    except OSError as err:
+        raise InvalidArgument(f"exec {path}: {_words(err)}") from err
+
+
 def execute(path: str, args: tuple[str, ...], env: dict[str, str]) -> None:
     """execve(2); comes back only by raising InvalidArgument."""
     try:

@@ -80,14 +80,14 @@ def _launch(container: Container, bundle: str, config: Config, order: Order) -> 
     terminal = config.process is not None and config.process.terminal
     streams = None if terminal else Streams(0, 1, 2)
 
-    def work(near: Socket) -> int:
+    def work(near: Socket) -> None:
         def made(cgroup: Cgroup, _config: Config) -> None:
             messages.say_cgroup(near, cgroup.path, "")
 
         gate = _gate(listener, near)
         request = parent.Request(bundle, (), streams, near, gate, preserve=order.preserve, made=made)
         pid, _cgroup, _config = parent.create(request, container.id)
-        return pid
+        messages.say_pid(near, pid)
 
     try:
         return launch.launch(work)

@@ -61,12 +61,12 @@ def execute(root: str, container_id: str, order: Order) -> int:
 def _launch(record: Record, process: dict[str, Any], order: Order) -> launch.Launched:
     streams = None if process.get("terminal") else Streams(0, 1, 2)
 
-    def work(near: Socket) -> int:
+    def work(near: Socket) -> None:
         raw = json.dumps(process).encode()
         request = parent.ExecRequest(
             record.bundle, raw, record.pid, near, socket_gate(near), preserve=order.preserve
         )
-        return parent.exec_process(parent.prepare_exec(request, record.id), streams)
+        parent.exec_process(parent.prepare_exec(request, record.id), streams)
 
     return launch.launch(work)
 

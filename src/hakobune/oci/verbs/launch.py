@@ -19,7 +19,7 @@ from hakobune.linux.sockets import Socket
 from hakobune.oci.init import messages
 from hakobune.oci.verbs import delete, foreground
 
-Work = Callable[[Socket], int]  # near end -> pid
+Work = Callable[[Socket], None]  # makes the process and says its pid at the near end
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ def launch(work: Work) -> Launched:
 
 def _work(work: Work, near: Socket) -> None:
     try:
-        messages.say_pid(near, work(near))
+        work(near)
     except BaseException as err:
         messages.say_failed(near, err)
     os._exit(0)

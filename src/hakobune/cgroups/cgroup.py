@@ -373,14 +373,15 @@ class Cgroup:
             return files.pairs(home + "/memory.oom_control").get("oom_kill", 0)
         return files.pairs(self.unified + "/memory.events").get("oom_kill", 0) if self.unified else 0
 
-    def oom_eventfd(self) -> int:
-        """v1: an eventfd that becomes readable at every OOM (and once when the group is removed); else -1.
+    def oom_watch(self) -> tuple[int, int]:
+        """A descriptor that becomes ready at every OOM and when the group is removed, and the poll(2) events to ask for.
 
-        The caller closes it; on v2 watch `memory.events` for POLLPRI instead. Raises OSError.
+        v1: an eventfd. v2: memory.events, which is to be read again from its beginning after each time.
+        (-1, 0) where memory is not accounted. The caller closes it. Raises OSError.
         """
         home = self._home("memory")
         if home is None:
-            return -1
+            return self._watch_events() if "memory" in self.unified_controllers else (-1, 0)
         notify = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:
             control = os.open(home + "/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
@@ -391,7 +392,12 @@ class Cgroup:
         except BaseException:
             os.close(notify)
             raise
-        return notify
+        return notify, select.POLLIN
+
+    def _watch_events(self) -> tuple[int, int]:
+        fd = os.open(self.unified + "/memory.events", os.O_RDONLY | os.O_CLOEXEC)
+        os.read(fd, 4096)  # from here on a change is news
+        return fd, select.POLLPRI
 
     # the end --------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ IN = select.EPOLLIN
 OUT = select.EPOLLOUT
 GONE = select.EPOLLHUP | select.EPOLLERR
 
+LONGEST_PAUSE = 86400.0  # seconds; epoll counts milliseconds in 32 bits
 MOST_EVENTS = 32  # a round; the default of 1023 would take 12 KiB of memory each time
 
 Watcher = Callable[[int], None]
@@ -134,7 +135,7 @@ class Loop:
             heapq.heappop(self._timers)
         if not self._timers:
             return -1
-        return max(0.0, self._timers[0].at - time.monotonic())
+        return min(max(0.0, self._timers[0].at - time.monotonic()), LONGEST_PAUSE)
 
     def _fire(self) -> None:
         now = time.monotonic()

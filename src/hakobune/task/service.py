@@ -31,9 +31,9 @@ from hakobune.oci.config import Config
 from hakobune.oci.init import messages, parent
 from hakobune.oci.init.child import Streams, open_gate, socket_gate
 from hakobune.spec.mount import Mount
-from hakobune.task import worker
+from hakobune.task import oom, worker
 from hakobune.task.lifecycle import Event, Life, exit_status
-from hakobune.task.loop import IN, Loop, complain
+from hakobune.task.loop import IN, Loop, Timer, complain
 from hakobune.task.process import Member, Reply, Spec
 from hakobune.task.stdio import Log, Stdio, open_log
 
@@ -46,7 +46,10 @@ MOST_LINES = 0xFFFF  # struct winsize has 16 bits for rows and for columns
 SIGKILL = 9
 NEVER_RAN = 255  # the exit status of a process that could not be made
 STATS_TYPE = "hakobune.io/cgroup-stats+json"
+MOST_SECONDS = 0x7FFFFFFF  # of a time limit: 68 years
+
 SIDE_ANNOTATION = "io.hakobune.side"  # where the shim is to listen for an engine
+LIMIT_ANNOTATION = "io.hakobune.timeout"  # seconds from its start after which the container is killed
 
 
 class Observer(Protocol):
@@ -66,6 +69,9 @@ class Service:
         self.rootfs: Sequence[Mount] = ()
         self.side_path = ""
         self.cgroup: Cgroup | None = None
+        self.oom: oom.Watch | None = None
+        self.limit = 0  # seconds that the container may run, 0 for ever
+        self.expires: Timer | None = None  # its end by that limit, once it runs
         self._loop = loop
         self._observer = observer
         self._members: dict[str, Member] = {}
@@ -105,7 +111,10 @@ class Service:
 
         def work(near: Socket, streams: Streams | None) -> None:
             def made(cgroup: Cgroup, config: Config) -> None:
-                messages.say_cgroup(near, cgroup.path, config.annotations.get(SIDE_ANNOTATION, ""))
+                limit = _limit(config.annotations.get(LIMIT_ANNOTATION, "0"))
+                messages.say_cgroup(
+                    near, cgroup.path, f"{limit}\n{config.annotations.get(SIDE_ANNOTATION, '')}"
+                )
 
             request = parent.Request(
                 self.bundle,
@@ -277,9 +286,11 @@ class Service:
             self._heard(member)
 
     def _learn_cgroup(self, packet: bytes) -> None:
-        path, _, side = packet[1:].decode().partition("\n")
+        path, limit, side = packet[1:].decode().split("\n", 2)
         self.cgroup = Cgroup.find(path)
         self._write("cgroup", path)
+        self.limit = int(limit)
+        self.oom = oom.Watch(self._loop, self.cgroup, self._out_of_memory)
         if side:
             self.side_path = side
             self.on_side_path(side)
@@ -424,9 +435,15 @@ class Service:
         except OSError:
             pass  # it has died; the end of the channel tells
 
+    def _out_of_memory(self) -> None:
+        if self.init is not None:
+            self._observer.event("/tasks/oom", self.init)
+
     def _started(self, member: Member) -> None:
         if member.life.allows(Event.STARTED):
             member.life.feed(Event.STARTED)
+        if self.limit and not member.exec_id and not member.life.dead:
+            self.expires = self._loop.later(self.limit, self._expire)
         reply, member.pending = member.pending, None
         self._observer.event("/tasks/exec-started" if member.exec_id else "/tasks/start", member)
         if reply is not None:
@@ -476,14 +493,21 @@ class Service:
             member.deadline = self._loop.later(DRAIN_SECONDS, lambda: self._too_late(member))
         self._settle(member)
 
+    def _expire(self) -> None:
+        """Its time is over."""
+        complain("time limit", TimeoutError(f"the container has run for {self.limit} s and is killed"))
+        self._kill_everyone(SIGKILL)
+
     def _init_exited(self, member: Member) -> None:
         """Init's end is the container's: nothing in its cgroup survives, whatever namespaces it shared."""
         assert self.cgroup is not None
         for other in self._members.values():
             self._drop_ahead(other)
+        if self.expires is not None:
+            self.expires.cancel()
         try:
-            if self.cgroup.oom_kills():
-                self._observer.event("/tasks/oom", member)
+            if self.oom is not None:
+                self.oom.look()
             self.cgroup.kill()
         except (OSError, HakoError) as err:
             complain("kill what is left", err)
@@ -682,6 +706,8 @@ class Service:
 
     def _drop_cgroup(self) -> None:
         assert self.cgroup is not None
+        if self.oom is not None:
+            self.oom.close()
         try:
             self.cgroup.kill()
             self.cgroup.delete(remove_empty_parents=True)
@@ -700,3 +726,10 @@ class Service:
             os.rename(path + ".new", path)
         except OSError as err:
             complain(f"write {path}", err)
+
+
+def _limit(text: str) -> int:
+    """The annotation's seconds. Raises InvalidArgument."""
+    if not text.isascii() or not text.isdigit() or int(text) > MOST_SECONDS:
+        raise InvalidArgument(f"annotation {LIMIT_ANNOTATION}: {text!r} is no number of seconds")
+    return int(text)

@@ -57,7 +57,8 @@ class Bundle:
 
 
 def make(path: Path, lower: Path, args: Sequence[str], *, process: Mapping[str, Any] | None = None,
-         resources: Mapping[str, Any] | None = None) -> Bundle:  # fmt: skip
+         resources: Mapping[str, Any] | None = None,
+         annotations: Mapping[str, str] | None = None) -> Bundle:  # fmt: skip
     """A bundle at `path` (made) which runs `args`; its id is the directory's name."""
     for name in ("rootfs", "upper", "work"):
         (path / name).mkdir(parents=True)
@@ -66,6 +67,7 @@ def make(path: Path, lower: Path, args: Sequence[str], *, process: Mapping[str, 
     document["root"] = {"path": "rootfs", "readonly": False}
     document["linux"]["cgroupsPath"] = f"/hakotest-{os.getpid()}/{path.name}"
     document["linux"]["resources"] = dict(resources or {})
+    document["annotations"] = dict(annotations or {})
     (path / "config.json").write_text(json.dumps(document))
     options = ("index=off", f"workdir={path}/work", f"upperdir={path}/upper", f"lowerdir={lower}")
     return Bundle(path, path.name, (Mount("overlay", "overlay", "", options),))

@@ -340,10 +340,14 @@ class Events:
 
     def topics(self, until: str) -> list[str]:
         """All topics in order, as soon as `until` is among them. Raises TimeoutError."""
+        self.until(lambda got: any(topic == until for topic, _ in got))
+        return [topic for topic, _ in self.got]
+
+    def until(self, condition: Callable[[list[tuple[str, pb.Fields]]], bool]) -> None:
+        """Return when what has been got fulfils the condition. Raises TimeoutError."""
         with self._more:
-            if not self._more.wait_for(lambda: any(t == until for t, _ in self.got), SECONDS):
-                raise TimeoutError(f"no {until} in {[t for t, _ in self.got]}")
-            return [topic for topic, _ in self.got]
+            if not self._more.wait_for(lambda: condition(self.got), SECONDS):
+                raise TimeoutError(f"got only {[topic for topic, _ in self.got]}")
 
     def close(self) -> None:
         """Stop listening."""

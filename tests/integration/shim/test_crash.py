@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hakobune.cgroups.cgroup import Cgroup
+from hakobune.errors import HakoError
 from hakobune.testing import bundle, shims
 
 pytestmark = pytest.mark.root
@@ -76,9 +77,47 @@ def test_memory_limit(make: Make, events: shims.Events) -> None:
     task.start()
     assert task.wait().status == 137
     task.delete()
+    events.topics("/tasks/delete")
     own = [topic for topic, fields in events.got if fields.get(1) == [task.bundle.id.encode()]]
-    events.topics("/tasks/oom")
-    assert own
+    assert own[2:] == ["/tasks/oom", "/tasks/exit", "/tasks/delete"]
+
+
+def test_oom_is_told_while_init_lives(make: Make, events: shims.Events) -> None:
+    """Each time, and with nothing left over: the watch is one descriptor."""
+    eat = "sh -c 'x=a; while :; do x=$x$x; done'"
+    task = make(
+        "sh", "-c", f"{eat}; {eat}; sleep 60", resources={"memory": {"limit": 16 << 20, "swap": 16 << 20}}
+    )
+    task.create()
+    task.start()
+    name = task.bundle.id.encode()
+    events.until(lambda got: sum(t == "/tasks/oom" and f.get(1) == [name] for t, f in got) == 2)
+    assert task.state() == "running"
+
+
+def test_a_time_limit_is_the_shims(lower: Path, place: Path) -> None:
+    """It needs no zygote and no manager, counts from the start, and does not care for a pause."""
+    home = place / "limit"
+    home.mkdir()
+    with shims.Zygote(home) as zygote:
+        script = ["sh", "-c", "trap '' TERM; sleep 60"]
+        task = zygote.task(bundle.make(home / "b", lower, script, annotations={"io.hakobune.timeout": "1"}))
+        task.create()
+        zygote.process.kill()
+        zygote.process.wait()
+        before = time.time_ns()
+        task.start()
+        task.verb("Pause")
+        done = task.wait()
+        assert done.status == 137
+        assert 1.0 <= (done.at - before) / 1e9 < 5
+        task.delete()
+
+
+@pytest.mark.parametrize("text", ["-1", "1s", "", "9" * 11])
+def test_a_time_limit_that_is_none(make: Make, text: str) -> None:
+    with pytest.raises(HakoError, match=r"io\.hakobune\.timeout.*is no number of seconds"):
+        make("true", annotations={"io.hakobune.timeout": text}).create()
 
 
 def test_pids_limit(make: Make, place: Path) -> None:

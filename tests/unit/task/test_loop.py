@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 
 from hakobune.task import loop as loops
 from hakobune.task.loop import IN, Loop
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)}
-    made = Loop()
-    yield made
-    made.close()
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def test_watch_and_unwatch(loop: Loop) -> None:

@@ -118,6 +118,11 @@ def _host(values: Values) -> Body:
         host["ExtraHosts"] = [_host_line(text) for text in values.many("add-host")]
     if values.given("log-driver") or values.given("log-opt"):
         host["LogConfig"] = {"Type": values.text("log-driver"), "Config": values.pairs("log-opt")}
+    if values.given("timeout"):  # podman's flag; kept by the shim, so no daemon is needed for it
+        host["Annotations"] = {
+            **host.get("Annotations", {}),
+            "io.hakobune.timeout": str(values.whole("timeout")),
+        }
     _host_languages(values, host)
     return host
 

@@ -81,6 +81,7 @@ CREATE_FLAGS = """
     --stop-timeout int         Seconds from that signal to SIGKILL
     --storage-opt list         Option of the storage driver (KEY=VALUE)
     --sysctl map               Set a kernel parameter of its namespaces (KEY=VALUE)
+    --timeout int              Seconds after which a running container is killed; 0 for never
     --tmpfs list               Mount a file system in memory (/run[:size=64m,mode=1777])
 -t, --tty                      Give it a terminal
     --ulimit ulimit            Set a resource limit (nofile=1024:2048)

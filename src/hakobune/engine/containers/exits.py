@@ -19,6 +19,9 @@ from hakobune.engine.http.message import Taken
 from hakobune.engine.runtime import Ended
 from hakobune.errors import HakoError, NotFound
 
+KILLED = 137
+SHIM_KILLED = "its shim was killed, and the container with it"
+
 
 async def ended(deps: Deps, container: Container, end: Ended) -> None:
     """Live through one end. Ends that belong to an earlier life of the container are passed over."""
@@ -38,6 +41,8 @@ async def _end(deps: Deps, container: Container, end: Ended) -> bool:
     ran = max(0.0, (end.at - state.started_at) / 1e9)
     state.status, state.pid = "exited", 0
     state.exit_code, state.finished_at = end.exit_code, end.at or now()
+    if end.exit_code == KILLED and (container.side is None or container.side.closed):
+        state.error = SHIM_KILLED
     again = lifecycle.restarts(
         container.host["RestartPolicy"],
         end.exit_code,
@@ -131,7 +136,10 @@ async def _restart(deps: Deps, container: Container) -> None:
 
 
 async def out_of_memory(deps: Deps, container: Container) -> None:
-    """The kernel killed in it."""
-    container.state.oom_killed = True
-    deps.store.save_at_last(container)
-    deps.tell(container, "oom")
+    """The kernel killed in it. A start under way comes first: it sets out with a clean record."""
+    async with container.lock:
+        if container.removed:
+            return
+        container.state.oom_killed = True
+        deps.store.save_at_last(container)
+        deps.tell(container, "oom")

@@ -15,6 +15,8 @@ from hakobune.engine.schema.shape import checked, strings
 from hakobune.errors import InvalidArgument
 from hakobune.oci import capabilities
 
+TIMEOUT = "io.hakobune.timeout"  # annotation: seconds that it may run, kept by its shim
+
 CONFIG: dict[str, tuple[type, Any]] = {
     "Hostname": (str, ""),
     "Domainname": (str, ""),
@@ -179,6 +181,10 @@ def _check_host(host: dict[str, Any]) -> None:
     if not -1000 <= host["OomScoreAdj"] <= 1000:
         raise InvalidArgument(
             f"Invalid value {host['OomScoreAdj']}, range for oom score adj is [-1000, 1000]"
+        )
+    if re.fullmatch("[0-9]{1,9}", (host["Annotations"] or {}).get(TIMEOUT, "0")) is None:
+        raise InvalidArgument(
+            f"annotation {TIMEOUT}: {host['Annotations'][TIMEOUT]!r} is no number of seconds"
         )
     if host["Runtime"] not in ("", "hako", "io.containerd.hako.v1"):
         raise InvalidArgument(f"unknown or invalid runtime name: {host['Runtime']}")

@@ -87,6 +87,7 @@ async def _adopt(deps: Deps, container: Container, task: Standing) -> None:
     """It never noticed."""
     container.state.status, container.state.pid = task.status, task.pid
     container.rootfs = ()
+    await _ask_for_oom(deps, container)
     container.side = await Side.connect(deps.side_path(container))
     if container.networked:
         container.network = start.settings(deps.networks.adopt(container.id, task.pid))
@@ -100,11 +101,23 @@ async def _bury(deps: Deps, container: Container, task: Standing | None) -> None
     except HakoError:
         container.side = None
     code, at = (task.exit_code, task.exited_at) if task is not None else (LOST, now())
+    if task is not None:
+        await _ask_for_oom(deps, container)
     policy = container.host["RestartPolicy"]
     again = lifecycle.restarts_at_boot(policy, code, stopped=container.manually_stopped)
     await exits.ended(deps, container, Ended(container.id, container.id, 0, code, at))
     if again and not container.removed and container.restart is None:
         await start.start(deps, container)
+
+
+async def _ask_for_oom(deps: Deps, container: Container) -> None:
+    """Whether the kernel killed in it while nobody told us: the control group has kept count."""
+    if not container.host["Memory"]:
+        return
+    with contextlib.suppress(HakoError):  # a foreign shim, or one that was killed with all it knew
+        stats = await deps.runtime.stats(container.id)
+        if (stats.get("memory") or {}).get("oom", {}).get("oom_kill"):
+            container.state.oom_killed = True
 
 
 async def _tidy(deps: Deps, container: Container, task: Standing | None) -> None:
@@ -136,6 +149,7 @@ async def catch_up(deps: Deps, container: Container) -> Ended | None:
             task = await deps.runtime.process_standing(container.id)
         except NotFound:
             return Ended(container.id, container.id, pid, LOST, now())
+        await _ask_for_oom(deps, container)
     if task.status != "stopped":
         return None
     return Ended(container.id, container.id, pid, task.exit_code, task.exited_at)

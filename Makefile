@@ -41,8 +41,9 @@ format: $(VENV)/.dev ## let ruff write the format
 proto: $(VENV)/.dev ## generate the stubs from src/hakobune/proto/*.proto
 	@$(BIN)/python tools/gen_proto.py
 
-peers: ## Debian packages that tests use as peers (root on Debian only; missing ones are printed)
+peers: ## Debian packages and Go programs that tests use as peers (missing ones are printed)
 	@sh tools/install_peers.sh
+	@sh tools/install_go_peers.sh
 
 venv: $(VENV)/.dev ## the virtual environment with everything for developing
 

@@ -149,6 +149,15 @@ def podman() -> Peer:
     return Peer("Podman", f"podman+{runtime}", "" if program else "no podman is installed", prepare)
 
 
+def built(program: str) -> str:
+    """Path of a current `ctr`, `containerd`, `containerd-shim-runc-v2` or `nerdctl`, or "".
+
+    tools/install_go_peers.sh builds them; Debian's older ones are on PATH.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return shutil.which(program, path=f"{cache}/hakobune-peers/bin") or ""
+
+
 def _socket(room: Room) -> str:
     return f"{room.root}/api.sock"
 

@@ -14,8 +14,8 @@ cache="${XDG_CACHE_HOME:-$HOME/.cache}/hakobune-peers"
 
 [ "${HAKOBUNE_PEERS:-yes}" = no ] && exit 0
 
-# build DIRECTORY MODULE VERSION PACKAGE [FILE]: `go install` refuses modules with replace directives, so a module of our
-# own asks for it. FILE of the module is left out: a helper of its tests that wants a module which exists in its repository alone.
+# build NAME MODULE VERSION PACKAGES [FILE]: `go install` refuses modules with replace directives, so a module of our own
+# asks for it. FILE is a helper of the module's tests that needs a module which only its repository has: taken out of a copy.
 build() {
     home="$cache/$1-$3" wanted="$2@v$3"
     if [ ! -d "$home" ]; then
@@ -28,8 +28,13 @@ build() {
             mkdir bin
             printf "module peers\n\ngo 1.24\n" >go.mod
             go get "$3"
-            printf "{\"Replace\": {\"%s/%s\": \"\"}}" "$(go list -m -f "{{.Dir}}" "$2")" "$5" >overlay
-            exec nice -n 10 go build -overlay overlay -o bin/ $4' build "$made" "$2" "$wanted" "$4" "${5:-none}" >"$made/log" 2>&1; then
+            if [ -n "$5" ]; then
+                cp -r "$(go list -m -f "{{.Dir}}" "$2")" source
+                chmod -R u+w source
+                rm "source/$5"
+                go mod edit -replace "$2=./source"
+            fi
+            exec nice -n 10 go build -o bin/ $4' build "$made" "$2" "$wanted" "$4" "${5:-}" >"$made/log" 2>&1; then
             mv -T "$made/bin" "$home" 2>/dev/null # another run may have been faster
         else
             echo "==> peers: cannot build $wanted: $(tail -n 1 "$made/log")"

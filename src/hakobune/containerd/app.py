@@ -29,8 +29,12 @@ from hakobune.containerd.namespaces.store import Namespaces
 from hakobune.containerd.serving import Service
 from hakobune.containerd.snapshots import rpc as snapshots_rpc
 from hakobune.containerd.snapshots.overlay import Overlay
+from hakobune.containerd.streaming import rpc as streaming_rpc
+from hakobune.containerd.streaming.streams import Streams
 from hakobune.containerd.tasks import rpc as tasks_rpc
 from hakobune.containerd.tasks.tasks import Tasks
+from hakobune.containerd.transfer import rpc as transfer_rpc
+from hakobune.containerd.transfer.transfer import Deps as TransferDeps
 from hakobune.errors import FailedPrecondition, Unavailable
 from hakobune.shim.manager_client import Zygote
 from hakobune.transport.grpc_runtime import SERVER_OPTIONS, aio
@@ -64,16 +68,23 @@ class App:
             service.add_to(self._server)
 
     def _services(self) -> list[Service]:
+        images, leases, streams = Images(self._database), Leases(self._database), Streams()
+        moving = TransferDeps(
+            self._content, images, self._overlay, leases, streams, self._exchange, self._collector,
+            self._config.root,
+        )  # fmt: skip
         return [
             containers_rpc.service(self._containers, self._exchange, self._collector.soon),
             content_rpc.service(self._content, self._exchange, self._collector.soon),
             diff_rpc.service(self._content),
             events_rpc.service(self._exchange),
-            images_rpc.service(Images(self._database), self._exchange, self._collector),
-            leases_rpc.service(Leases(self._database), self._collector),
+            images_rpc.service(images, self._exchange, self._collector),
+            leases_rpc.service(leases, self._collector),
             namespaces_rpc.service(Namespaces(self._database), self._exchange),
             snapshots_rpc.service(self._overlay, self._exchange),
+            streaming_rpc.service(streams),
             tasks_rpc.service(self._tasks),
+            transfer_rpc.service(moving),
             introspection_rpc.version(),
             introspection_rpc.health(),
             introspection_rpc.introspection(self._config.root),

@@ -14,10 +14,11 @@ from hakobune.errors import InvalidArgument
 Get = Callable[[tuple[str, ...]], str | None]
 """The value of a field path, or None when the object has no such field."""
 
+_SPACE = re.compile(r"\s*")
 _SEGMENT = re.compile(r'[A-Za-z0-9_]+|"(?:[^"\\]|\\.)*"')
 _OPERATOR = re.compile(r"==|!=|~=")
-_VALUE = re.compile(r'"(?:[^"\\]|\\.)*"|[^",]*')
-_PATTERN = re.compile(r'"(?:[^"\\]|\\.)*"|/(?:[^/\\]|\\.)*/(?=,|$)|\|(?:[^|\\]|\\.)*\||[^,]*')
+_VALUE = re.compile(r'"(?:[^"\\]|\\.)*"|[^",\s]*')
+_PATTERN = re.compile(r'"(?:[^"\\]|\\.)*"|/(?:[^/\\]|\\.)*/(?=\s*(?:,|$))|\|(?:[^|\\]|\\.)*\||[^,]*')
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,9 @@ def parse(text: str) -> tuple[Test, ...]:
     tests: list[Test] = []
     at = 0
     while at < len(text):
-        test, at = _parse_one(text, at)
+        test, at = _parse_one(text, _past_space(text, at))
         tests.append(test)
+        at = _past_space(text, at)
         if at < len(text):
             if text[at] != ",":
                 raise InvalidArgument(f"filter {text!r}: unexpected {text[at]!r} at {at}")
@@ -65,10 +67,11 @@ def _parse_one(text: str, at: int) -> tuple[Test, int]:
         if at >= len(text) or text[at] != ".":
             break
         at += 1
-    operator = _OPERATOR.match(text, at)
+    operator = _OPERATOR.match(text, _past_space(text, at))
     if not operator:
         return Test(tuple(path)), at
-    value = (_PATTERN if operator.group() == "~=" else _VALUE).match(text, operator.end())
+    start = _past_space(text, operator.end())
+    value = (_PATTERN if operator.group() == "~=" else _VALUE).match(text, start)
     assert value is not None
     plain = _plain(value.group(), operator.group() == "~=")
     if operator.group() == "~=":
@@ -77,6 +80,11 @@ def _parse_one(text: str, at: int) -> tuple[Test, int]:
         except re.error as err:
             raise InvalidArgument(f"filter {text!r}: {err}") from err
     return Test(tuple(path), operator.group(), plain), value.end()
+
+
+def _past_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
 
 
 def _plain(token: str, pattern: bool = False) -> str:

@@ -248,6 +248,7 @@ class Writer:
         self._namespace = namespace
         self.ingest = ingest
         self.offset = ingest.offset
+        self.digest = ""  # known from `commit` on
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._hash = hashlib.sha256()
         self._hashed = 0
@@ -285,7 +286,7 @@ class Writer:
             )
         if self._hashed != self.offset:
             await asyncio.to_thread(self._rehash)
-        digest = f"sha256:{self._hash.hexdigest()}"
+        digest = self.digest = f"sha256:{self._hash.hexdigest()}"
         wanted = expected or self.ingest.expected
         if wanted and wanted != digest:
             raise FailedPrecondition(

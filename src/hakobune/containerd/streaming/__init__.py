@@ -1,0 +1,1 @@
+"""Streams that a client opens before the call that uses them."""

@@ -1,0 +1,1 @@
+"""Images moved between archives and the store, in one call."""

@@ -1,0 +1,110 @@
+"""The content store as a transfer uses it: one namespace, one lease, whole blobs and JSON documents."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from hakobune.containerd.content.store import Content
+from hakobune.containerd.events.exchange import Exchange
+from hakobune.errors import AlreadyExists, HakoError, InvalidArgument
+from hakobune.proto import event_types_pb2 as events
+
+LARGEST_DOCUMENT = 20 << 20  # containerd's limit, too
+_CHUNK = 1 << 20
+
+
+class Blobs:
+    """Raises what the store raises; what is written is held by the lease."""
+
+    def __init__(self, content: Content, exchange: Exchange, namespace: str, lease: str) -> None:
+        self.namespace = namespace
+        self.lease = lease
+        self._content = content
+        self._exchange = exchange
+
+    def path(self, digest: str) -> str:
+        """The file of a blob that this namespace has. Raises NotFound."""
+        self._content.info(self.namespace, digest)
+        return self._content.path(digest)
+
+    def has(self, digest: str) -> bool:
+        """Whether this namespace has it."""
+        with contextlib.suppress(HakoError):
+            self._content.info(self.namespace, digest)
+            return True
+        return False
+
+    def size(self, digest: str) -> int:
+        """In bytes. Raises NotFound."""
+        return self._content.info(self.namespace, digest).size
+
+    def document(self, digest: str) -> Any:
+        """Read a JSON document. Raises NotFound, InvalidArgument."""
+        if self.size(digest) > LARGEST_DOCUMENT:
+            raise InvalidArgument(f"content {digest} is too large for a document of an image")
+        with open(self.path(digest), "rb") as file:
+            return parse(file.read(), digest)
+
+    async def read(self, digest: str) -> AsyncIterator[bytes]:
+        """All of its bytes."""
+        fd = self._content.open(self.namespace, digest, 0)
+        try:
+            while data := await asyncio.to_thread(os.read, fd, _CHUNK):
+                yield data
+        finally:
+            os.close(fd)
+
+    async def put(
+        self, parts: AsyncIterator[bytes], labels: Mapping[str, str] | None = None
+    ) -> tuple[str, int]:
+        """Write a blob; (digest, size). One that is there already gets the labels. Nothing is left of a failure."""
+        ref = f"transfer-{secrets.token_hex(8)}"
+        writer = self._content.writer(self.namespace, ref, 0, "")
+        try:
+            async for part in parts:
+                await writer.write(part, writer.offset)
+            await writer.commit(0, "", labels or {}, self.lease)
+            event = events.ContentCreate(digest=writer.digest, size=writer.offset)
+            self._exchange.publish(self.namespace, "/content/create", event)
+        except AlreadyExists:
+            self.label(writer.digest, labels or {})
+        except BaseException:
+            writer.close()
+            with contextlib.suppress(HakoError):
+                self._content.abort(self.namespace, ref)
+            raise
+        finally:
+            writer.close()
+        return writer.digest, writer.offset
+
+    async def put_document(self, document: Any) -> tuple[str, int]:
+        """Write one as JSON."""
+
+        async def once() -> AsyncIterator[bytes]:
+            yield json.dumps(document, separators=(",", ":")).encode()
+
+        return await self.put(once())
+
+    def label(self, digest: str, labels: Mapping[str, str]) -> None:
+        """Add to a blob's labels."""
+        if labels:
+            self._content.update(self.namespace, digest, labels, [f"labels.{key}" for key in labels])
+
+    def start(self, digest: str, count: int) -> bytes:
+        """Its first bytes."""
+        with open(self.path(digest), "rb") as file:
+            return file.read(count)
+
+
+def parse(data: bytes, what: str) -> Any:
+    """JSON as Python's values. Raises InvalidArgument."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise InvalidArgument(f"{what} is not JSON") from None

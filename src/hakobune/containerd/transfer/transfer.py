@@ -1,0 +1,201 @@
+"""What can be transferred where: a table of pairs of places.
+
+Each transfer runs under a lease of its own when the caller has none, so nothing that it makes is collected
+before it has a name, and what has got none when it fails is collected afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
+
+from hakobune.containerd.content.store import Content
+from hakobune.containerd.events.exchange import Exchange
+from hakobune.containerd.images.store import Images
+from hakobune.containerd.leases.store import Leases
+from hakobune.containerd.metadata.collector import EXPIRE, Collector
+from hakobune.containerd.snapshots.overlay import NAME, Overlay
+from hakobune.containerd.streaming import binary
+from hakobune.containerd.streaming.streams import Streams
+from hakobune.containerd.transfer import naming, reading, tree, writing
+from hakobune.containerd.transfer.blobs import Blobs
+from hakobune.containerd.transfer.tree import Node, Platform
+from hakobune.containerd.transfer.unpacking import unpack_image
+from hakobune.containerd.wire import type_name, unpack_as
+from hakobune.errors import AlreadyExists, HakoError, InvalidArgument, NotFound, Unimplemented
+from hakobune.proto import images_pb2, types_pb2
+from hakobune.proto import transfer_types_pb2 as pb
+
+_LEASE_HOURS = 24
+_PLACES = "containerd.types.transfer."
+Tell = Callable[[str, str, Node | None], Awaitable[None]]
+"""Progress: (event, name, what it is about)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """What transfers use. `scratch`: a directory for archives on their way."""
+
+    content: Content
+    images: Images
+    snapshots: Overlay
+    leases: Leases
+    streams: Streams
+    exchange: Exchange
+    collector: Collector
+    scratch: str
+
+
+async def transfer(deps: Deps, namespace: str, lease: str, source: Any, destination: Any, tell: Tell) -> None:
+    """Do one. Raises Unimplemented for a pair that is not in the table, InvalidArgument, NotFound, Unavailable.
+
+    Cancelled, or failed: names that were given until then stay, the rest is collected.
+    """
+    pair = (_name(source), _name(destination))
+    verb = _PAIRS.get(pair)
+    if verb is None:
+        raise Unimplemented(f"unable to transfer from {pair[0]} to {pair[1]}: not implemented")
+    with _lease(deps, namespace, lease) as held:
+        blobs = Blobs(deps.content, deps.exchange, namespace, held)
+        await verb(deps, blobs, _read(source), _read(destination), tell)
+
+
+def _name(place: Any) -> str:
+    return type_name(place).removeprefix(_PLACES)
+
+
+def _read(place: Any) -> Message:
+    made: Message = getattr(pb, _name(place))()
+    unpack_as(place, made)
+    return made
+
+
+@contextlib.contextmanager
+def _lease(deps: Deps, namespace: str, lease: str) -> Iterator[str]:
+    """The caller's, or one that lasts as long as the transfer; after a crash it ends by itself."""
+    if lease:
+        yield lease
+        return
+    end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=_LEASE_HOURS)
+    made = deps.leases.create(namespace, "", {EXPIRE: end.isoformat(timespec="seconds")}).id
+    try:
+        yield made
+    finally:
+        with contextlib.suppress(NotFound):
+            deps.leases.delete(namespace, made)
+        deps.collector.soon()
+
+
+# --- archive -> images ---
+
+
+async def _import(
+    deps: Deps, blobs: Blobs, source: pb.ImageImportStream, store: pb.ImageStore, tell: Tell
+) -> None:
+    if source.force_compress:
+        raise Unimplemented("layers of an archive cannot be compressed on import yet")
+    await tell("Importing", "", None)
+    stream = deps.streams.get(blobs.namespace, source.stream)
+    try:
+        index = await reading.read(blobs, binary.read(stream), deps.scratch)
+    finally:
+        await stream.close()
+    listed: list[Node] = []
+    manifests: list[Node] = []
+    for here, found in reading.walk(blobs, index, tree.platforms_of(store.platforms)):
+        listed += found if here.digest == index.digest else []
+        manifests += [here] if here.is_manifest else []
+    await _unpack(deps, blobs, store, manifests)
+    named = [(name, index) for name in naming.of_whole(store, index.digest)]
+    named += [(name, one) for one in listed for name in naming.of_archive(store, one.annotations, one.digest)]
+    for name, target in named:
+        _save(deps, blobs.namespace, name, target.message(), store)
+        await tell("saved", name, target)
+    await tell("Completed import", "", None)
+
+
+async def _unpack(deps: Deps, blobs: Blobs, store: pb.ImageStore, manifests: list[Node]) -> None:
+    for asked in store.unpacks:
+        if asked.snapshotter not in ("", NAME):
+            raise InvalidArgument(f"snapshotter {asked.snapshotter} is not loaded: invalid argument")
+        wanted = Platform.of(asked.platform.os, asked.platform.architecture, asked.platform.variant)
+        for manifest in manifests:
+            if not wanted.os or manifest.platform in (None, wanted):
+                await unpack_image(blobs, deps.snapshots, deps.leases, manifest)
+
+
+def _save(deps: Deps, namespace: str, name: str, target: types_pb2.Descriptor, store: pb.ImageStore) -> None:
+    """Give the name, new or taken from what had it."""
+    event: Message
+    image = images_pb2.Image(name=name, target=target, labels=store.labels)
+    try:
+        deps.images.create(namespace, image)
+        topic, event = "/images/create", images_pb2.ImageCreate(name=name, labels=store.labels)
+    except AlreadyExists:
+        deps.images.update(namespace, image, ())
+        topic, event = "/images/update", images_pb2.ImageUpdate(name=name, labels=store.labels)
+    deps.exchange.publish(namespace, topic, event)
+
+
+# --- images -> archive ---
+
+
+async def _export(
+    deps: Deps, blobs: Blobs, store: pb.ImageStore, destination: pb.ImageExportStream, tell: Tell
+) -> None:
+    await tell("Exporting", "", None)
+    stream = deps.streams.get(blobs.namespace, destination.stream)
+    try:
+        found = [deps.images.get(blobs.namespace, name) for name in naming.sources(store)]
+        wanted = writing.Wanted(
+            () if destination.all_platforms else tuple(tree.platforms_of(destination.platforms)),
+            not destination.skip_compatibility_manifest,
+            destination.skip_non_distributable,
+        )
+        named = [(image.name, tree.from_message(image.target)) for image in found]
+        await writing.write(blobs, named, wanted, binary.writer(stream))
+    finally:
+        await stream.close()
+    await tell("Completed export", "", None)
+
+
+# --- image -> image ---
+
+
+async def _tag(deps: Deps, blobs: Blobs, source: pb.ImageStore, store: pb.ImageStore, _tell: Tell) -> None:
+    target = deps.images.get(blobs.namespace, source.name).target
+    names = naming.of_whole(store, target.digest)
+    if not names:
+        raise NotFound("no image name found: not found")
+    for name in names:
+        _save(deps, blobs.namespace, name, target, store)
+
+
+_PAIRS: dict[tuple[str, str], Callable[..., Awaitable[None]]] = {
+    ("ImageImportStream", "ImageStore"): _import,
+    ("ImageStore", "ImageExportStream"): _export,
+    ("ImageStore", "ImageStore"): _tag,
+}
+
+
+@contextlib.asynccontextmanager
+async def progress(deps: Deps, namespace: str, name: str) -> AsyncIterator[Tell]:
+    """Tells into the stream `name`, which it closes; "" tells nobody. A client that has gone hears nothing."""
+    stream = deps.streams.get(namespace, name) if name else None
+
+    async def tell(event: str, about: str, node: Node | None) -> None:
+        if stream is not None:
+            said = pb.Progress(event=event, name=about, desc=node.message() if node else None)
+            with contextlib.suppress(HakoError):
+                await stream.send(said)
+
+    try:
+        yield tell
+    finally:
+        if stream is not None:
+            await stream.close()

@@ -1,0 +1,74 @@
+"""An image's layers onto each other as snapshots, named by chain id as every containerd client names them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+from collections.abc import Sequence
+
+from hakobune.containerd.diff.unpack import unpack
+from hakobune.containerd.leases.store import Leases
+from hakobune.containerd.snapshots.overlay import ACTIVE, NAME, Overlay
+from hakobune.containerd.transfer import tree
+from hakobune.containerd.transfer.blobs import Blobs
+from hakobune.containerd.transfer.tree import Node
+from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError, InvalidArgument, NotFound
+
+_UNCOMPRESSED = "containerd.io/uncompressed"
+_CHAIN = "containerd.io/snapshot.ref"
+
+
+def chain(parent: str, diff: str) -> str:
+    """The chain id of a layer on `parent` ("" for the lowest): image-spec, config.md, Layer ChainID."""
+    return f"sha256:{hashlib.sha256(f'{parent} {diff}'.encode()).hexdigest()}" if parent else diff
+
+
+async def unpack_image(blobs: Blobs, snapshots: Overlay, leases: Leases, manifest: Node) -> str:
+    """The name of the uppermost snapshot, which the configuration holds from now on.
+
+    Raises InvalidArgument, NotFound, ResourceExhausted; layers that were unpacked until then are the lease's.
+    """
+    config, *layers = tree.children(blobs.document(manifest.digest))
+    diffs = _diffs(blobs, config)
+    if len(diffs) != len(layers):
+        raise InvalidArgument(
+            f"image {manifest.digest} has {len(layers)} layers, its configuration {len(diffs)}"
+        )
+    top = ""
+    for layer, diff in zip(layers, diffs, strict=True):
+        below, top = top, chain(top, diff)
+        await _layer(blobs, snapshots, leases, layer, diff, below, top)
+    blobs.label(config.digest, {f"containerd.io/gc.ref.snapshot.{NAME}": top})
+    return top
+
+
+def _diffs(blobs: Blobs, config: Node) -> Sequence[str]:
+    try:
+        diffs = blobs.document(config.digest)["rootfs"]["diff_ids"]
+        return [str(diff) for diff in diffs]
+    except (KeyError, TypeError):
+        raise InvalidArgument(f"image configuration {config.digest} has no rootfs.diff_ids") from None
+
+
+async def _layer(
+    blobs: Blobs, snapshots: Overlay, leases: Leases, layer: Node, diff: str, below: str, name: str
+) -> None:
+    space, lease = blobs.namespace, blobs.lease
+    if lease:
+        leases.add(space, lease, f"snapshots/{NAME}", name)
+    with contextlib.suppress(NotFound):
+        snapshots.stat(space, name)
+        return
+    key = f"extract-{secrets.token_hex(8)} {name}"
+    mounts = snapshots.make(space, key, below, {_CHAIN: name}, kind=ACTIVE, lease=lease)
+    try:
+        applied = await unpack(blobs.path(layer.digest), mounts)
+        if applied.digest != diff:
+            raise FailedPrecondition(f"layer {layer.digest} unpacks to {applied.digest}, not to {diff}")
+        blobs.label(layer.digest, {_UNCOMPRESSED: diff})
+        with contextlib.suppress(AlreadyExists):  # somebody was faster
+            await snapshots.commit(space, name, key, {_CHAIN: name}, lease=lease)
+    finally:
+        with contextlib.suppress(HakoError):
+            snapshots.remove(space, key)

@@ -17,7 +17,7 @@ Get = Callable[[tuple[str, ...]], str | None]
 _SPACE = re.compile(r"\s*")
 _SEGMENT = re.compile(r'[A-Za-z0-9_]+|"(?:[^"\\]|\\.)*"')
 _OPERATOR = re.compile(r"==|!=|~=")
-_VALUE = re.compile(r'"(?:[^"\\]|\\.)*"|[^",\s]*')
+_VALUE = re.compile(r'"(?:[^"\\]|\\.)*"|[^",]*')
 _PATTERN = re.compile(r'"(?:[^"\\]|\\.)*"|/(?:[^/\\]|\\.)*/(?=\s*(?:,|$))|\|(?:[^|\\]|\\.)*\||[^,]*')
 
 
@@ -73,7 +73,7 @@ def _parse_one(text: str, at: int) -> tuple[Test, int]:
     start = _past_space(text, operator.end())
     value = (_PATTERN if operator.group() == "~=" else _VALUE).match(text, start)
     assert value is not None
-    plain = _plain(value.group(), operator.group() == "~=")
+    plain = _plain(value.group().rstrip(), operator.group() == "~=")
     if operator.group() == "~=":
         try:
             re.compile(plain)

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from hakobune.cgroups import metrics
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError, Internal, InvalidArgument, NotFound
 from hakobune.linux import sockets
@@ -45,7 +46,6 @@ MOST_LINES = 0xFFFF  # struct winsize has 16 bits for rows and for columns
 
 SIGKILL = 9
 NEVER_RAN = 255  # the exit status of a process that could not be made
-STATS_TYPE = "hakobune.io/cgroup-stats+json"
 MOST_SECONDS = 0x7FFFFFFF  # of a time limit: 68 years
 
 SIDE_ANNOTATION = "io.hakobune.side"  # where the shim is to listen for an engine
@@ -671,10 +671,10 @@ class Service:
             reply.failed(messages.failure(packet) if packet else Internal("the update's worker died"))
 
     def stats(self, reply: Reply) -> None:
-        """The cgroup's counters as (type, JSON)."""
+        """The cgroup's counters as (type, message)."""
         if self.cgroup is None:
             raise NotFound(f"task {self.id!r} has no process")
-        reply.done(STATS_TYPE, json.dumps(self.cgroup.stats()).encode())
+        reply.done(*metrics.encode(self.cgroup.stats()))
 
     def when_drained(self, action: Callable[[], None]) -> None:
         """Call `action` when init's output is complete, or now."""

@@ -99,3 +99,16 @@ def number(fields: Fields, number: int) -> int:
     """The last value of an integer or bool field; 0 when absent."""
     value = fields.get(number, [0])[-1]
     return value if isinstance(value, int) else 0
+
+
+def numbers(fields: Fields, number: int) -> list[int]:
+    """All values of a repeated integer field, packed or not."""
+    found: list[int] = []
+    for value in fields.get(number, ()):
+        at = 0
+        while isinstance(value, bytes) and at < len(value):
+            one, at = _read_varint(value, at)
+            found.append(one)
+        if isinstance(value, int):
+            found.append(value)
+    return found

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from hakobune.containerd.client import tasks as client_tasks
 from hakobune.containerd.diff.unpack import target_of
 from hakobune.containerd.serving import check_name
 from hakobune.errors import InvalidArgument
 from hakobune.shim import manager_client, zygote
 from hakobune.spec.mount import Mount
-from hakobune.task import service
 
 
 @pytest.mark.parametrize("name", ["a", "A1", "a-b.c_d", "x" * 76, "0123abc"])
@@ -40,4 +38,3 @@ def test_target_of_mounts() -> None:
 
 def test_numbers_that_two_rooms_share() -> None:
     assert manager_client.VERSION == zygote.VERSION
-    assert client_tasks.STATS_TYPE == service.STATS_TYPE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 from google.protobuf import any_pb2
 from google.protobuf.empty_pb2 import Empty
 
+from hakobune.cgroups import metrics
 from hakobune.containerd.client.connection import Connection, nanoseconds
 from hakobune.containerd.client.mounts import mounts_to
-from hakobune.errors import NotFound, Unimplemented
+from hakobune.errors import InvalidArgument, NotFound
 from hakobune.proto import task_types_pb2
 from hakobune.proto import tasks_pb2 as pb
 from hakobune.spec.mount import Mount
@@ -20,7 +20,6 @@ from hakobune.spec.mount import Mount
 _SERVICE = "containerd.services.tasks.v1.Tasks"
 PROCESS_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 RESOURCES_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
-STATS_TYPE = "hakobune.io/cgroup-stats+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +166,7 @@ class Tasks:
         return Exit(container_id, exec_id, 0, found.exit_status, nanoseconds(found.exited_at))
 
     async def metrics(self, container_id: str) -> dict[str, Any]:
-        """The counters of the container's cgroup. Unimplemented for those of a foreign shim."""
+        """The counters of the container's cgroup. Unimplemented for those of another system."""
         found = await self._metrics(pb.MetricsRequest(filters=[f"id=={container_id}"]))
         for metric in found.metrics:
             if metric.id == container_id:
@@ -176,10 +175,10 @@ class Tasks:
 
 
 def _stats(value: any_pb2.Any) -> dict[str, Any]:
-    if value.type_url != STATS_TYPE:
-        raise Unimplemented(f"counters of type {value.type_url!r} are not understood")
-    stats: dict[str, Any] = json.loads(value.value)
-    return stats
+    try:
+        return metrics.decode(value.type_url.rpartition("/")[2], value.value)
+    except ValueError as err:
+        raise InvalidArgument(f"counters: {err}") from err
 
 
 def _from(wire: task_types_pb2.Process, container_id: str, exec_id: str) -> Process:

@@ -26,15 +26,21 @@ class Stream:
     def __init__(self, name: str) -> None:
         self.name = name
         self._incoming: asyncio.Queue[Any | None] = asyncio.Queue(_WAITING)
-        self._outgoing: asyncio.Queue[Any | None] = asyncio.Queue(_WAITING)
+        self._outgoing: asyncio.Queue[Any | None] = (
+            asyncio.Queue()
+        )  # `send` keeps its limit, `close` needs none
+        self._room = asyncio.Event()  # the client has taken one, or never will again
         self._closed = False  # by us, or the client has gone
         self._ended = False  # the client sends no more
 
     async def send(self, message: Message) -> None:
         """Give it to the client."""
+        while self._outgoing.qsize() >= _WAITING and not self._closed:
+            self._room.clear()
+            await self._room.wait()
         if self._closed:
             raise Unavailable(f"stream {self.name!r} has ended")
-        await self._outgoing.put(pack(message))
+        self._outgoing.put_nowait(pack(message))
 
     async def receive(self) -> Any | None:
         """The client's next message; None after its last one."""
@@ -42,11 +48,12 @@ class Stream:
         self._ended = message is None
         return message
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """No more in either direction: what was sent arrives, then the client's call ends. Idempotent."""
         if not self._closed:
             self._closed = True
-            await self._outgoing.put(None)
+            self._outgoing.put_nowait(None)
+            self._room.set()
 
     # --- the client's side, used by the edge ---
 
@@ -59,14 +66,15 @@ class Stream:
     async def outgoing(self) -> AsyncIterator[Any]:
         """What the client gets."""
         while (message := await self._outgoing.get()) is not None:
+            self._room.set()
             yield message
 
     def gone(self) -> None:
         """The client is not there any more: whoever waits for it is woken."""
         self._closed = True
-        for queue in (self._incoming, self._outgoing):
-            while not queue.empty():
-                queue.get_nowait()
+        self._room.set()
+        while not self._incoming.empty():
+            self._incoming.get_nowait()
         self._incoming.put_nowait(None)
 
 

@@ -104,7 +104,7 @@ async def _import(
     try:
         index = await reading.read(blobs, binary.read(stream), deps.scratch)
     finally:
-        await stream.close()
+        stream.close()
     listed: list[Node] = []
     manifests: list[Node] = []
     for here, found in reading.walk(blobs, index, tree.platforms_of(store.platforms)):
@@ -160,7 +160,7 @@ async def _export(
         named = [(image.name, tree.from_message(image.target)) for image in found]
         await writing.write(blobs, named, wanted, binary.writer(stream))
     finally:
-        await stream.close()
+        stream.close()
     await tell("Completed export", "", None)
 
 
@@ -198,4 +198,4 @@ async def progress(deps: Deps, namespace: str, name: str) -> AsyncIterator[Tell]
         yield tell
     finally:
         if stream is not None:
-            await stream.close()
+            stream.close()

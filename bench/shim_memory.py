@@ -1,6 +1,7 @@
-"""Memory of N shims, each with a sleeping container: `python bench/shim_memory.py [N]`, as root.
+"""Memory of N shims, each with a sleeping container: `python bench/shim_memory.py [N [SECONDS]]`, as root.
 
-Prints the mean of smaps_rollup per shim in KiB, of the zygote too.
+Prints the mean of smaps_rollup per shim in KiB, of the zygote too: just after the starts, and after SECONDS (5) of rest,
+when shims have gone to sleep (ADR 0008).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from hakobune.testing import bundle, shims
@@ -35,9 +37,26 @@ def areas(pid: int) -> list[tuple[int, str]]:
     return sorted(((size, name) for name, size in found.items() if size), reverse=True)
 
 
+def shims_of(zygote: int) -> list[int]:
+    """Pids of the zygote's children that are shims: a shim that rests has another pid than before."""
+    found = [int(word) for word in Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split()]
+    return [pid for pid in found if Path(f"/proc/{pid}/comm").read_text() == "hako-shim\n"]
+
+
+def show(when: str, zygote: int) -> None:
+    """Print the means."""
+    found = shims_of(zygote)
+    all_of = [rollup(pid) for pid in found]
+    print(when, len(found), {key: sum(one[key] for one in all_of) // len(found) for key in FIELDS})
+    print("zygote", {key: rollup(zygote)[key] for key in FIELDS})
+    for size, name in areas(found[0])[:6]:
+        print(f"{size:6d} KiB private dirty  {name}")
+
+
 def main() -> None:
     """Measure."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 50
+    rest = float(sys.argv[2]) if len(sys.argv) > 2 else 5.0
     place = Path(tempfile.mkdtemp(prefix="hm-", dir="/tmp"))
     lower = bundle.unpack_starter(place / "root")
     events = shims.Events(str(place / "events.sock"))
@@ -48,11 +67,9 @@ def main() -> None:
             task.create(stdout=log, stderr=log)
             task.start()
             task.send_wait()
-        all_of = [rollup(task.shim) for task in tasks]
-        print("shims", count, {key: sum(one[key] for one in all_of) // count for key in FIELDS})
-        print("zygote", {key: rollup(zygote.process.pid)[key] for key in FIELDS})
-        for size, name in areas(tasks[0].shim)[:8]:
-            print(f"{size:6d} KiB private dirty  {name}")
+        show("started", zygote.process.pid)
+        time.sleep(rest)
+        show(f"after {rest:g} s", zygote.process.pid)
     events.close()
     shutil.rmtree(place)
 

@@ -13,6 +13,7 @@ import time
 from _json import encode_basestring
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 LINE_LIMIT = 16 * 1024  # as Docker: longer lines are kept as several entries without newline
 _SECOND = 1_000_000_000
@@ -56,6 +57,22 @@ class Writer:
         self._rest: dict[str, bytes] = {"stdout": b"", "stderr": b""}
         self._dropped = 0
         self._open()
+
+    def pack(self) -> tuple[int, dict[str, object]]:
+        """(its descriptor, its state as JSON can hold it), for another process."""
+        rest = {stream: data.decode("latin-1") for stream, data in self._rest.items()}
+        return self._fd, {"path": self._path, "max_size": self._max_size, "max_file": self._max_file,
+                          "rest": rest, "dropped": self._dropped}  # fmt: skip
+
+    @classmethod
+    def unpack(cls, fd: int, packed: dict[str, Any]) -> Writer:
+        """Go on with the open file `fd`."""
+        self = cls.__new__(cls)
+        self._fd, self._path, self._size = fd, packed["path"], os.fstat(fd).st_size
+        self._max_size, self._max_file = packed["max_size"], packed["max_file"]
+        self._rest = {stream: data.encode("latin-1") for stream, data in packed["rest"].items()}
+        self._dropped = packed["dropped"]
+        return self
 
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC

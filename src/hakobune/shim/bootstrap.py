@@ -5,23 +5,32 @@ Imports: os, socket, sys; task, shim, linux.
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hakobune.linux import syscalls
+from hakobune.errors import FailedPrecondition, HakoError
+from hakobune.linux import sockets, syscalls
 from hakobune.linux.sockets import Socket
 from hakobune.logs import render
+from hakobune.shim import handover
 from hakobune.shim.publish import Publisher, encode
 from hakobune.shim.rpc import TaskServer
 from hakobune.shim.side import SideServer
-from hakobune.task.loop import Loop, complain
+from hakobune.task.loop import IN, Loop, complain
+from hakobune.task.luggage import Luggage, Packed
 from hakobune.task.process import Member
 from hakobune.task.service import Service
 
 LINGER_SECONDS = 0.05
 LINGER_ROUNDS = 100
+# without an event, before a shim goes to sleep; tests are impatient
+REST_SECONDS = float(os.environ.get("HAKOBUNE_REST_SECONDS", "1"))
+LONGEST_WAIT_SECONDS = 60.0
+MOST_NAPS = 6  # short ones in a row, each of which doubles the wait
+_LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +42,28 @@ class Birth:
     bundle: str
     socket_path: str
     events_address: str
+    zygote: str  # where a living shim gets a new process from; "" where the kernel is too old for it
+
+    @classmethod
+    def of(cls, words: Sequence[str], zygote: str) -> Birth:
+        """From the five words of a request. Raises ValueError."""
+        namespace, container_id, bundle, socket_path, events_address = words
+        return cls(namespace, container_id, bundle, socket_path, events_address, zygote)
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """A living shim that comes over: what it offers, its connection, the memfd of its state and its descriptors."""
+
+    offer: handover.Offer
+    channel: Socket
+    fds: list[int]
 
 
 class Shim:
     """One container's shim; the observer of its task service."""
 
-    def __init__(self, birth: Birth, listener: Socket) -> None:
+    def __init__(self, birth: Birth, listener: Socket, *, naps: int = 0) -> None:
         self._birth = birth
         self._listener = listener
         self.loop = Loop()
@@ -48,7 +73,11 @@ class Shim:
         self._service.on_side_path = self._listen_side
         self._rounds = 0
         self.loop.on_terminate = lambda: None  # a shim ends with its container, or when it is told to
-        TaskServer(self.loop, self._service, listener, self._shutdown)
+        self._server = TaskServer(self.loop, self._service, listener, self._shutdown)
+        self._naps = naps  # how often in a row a rest was short
+        self._turns = 0
+        self._ending = False
+        self._expect_rest()
 
     def _listen_side(self, path: str) -> None:
         try:
@@ -67,14 +96,13 @@ class Shim:
             render.follow(fd, head, path.decode(), query.decode(), alive)
 
         try:
-            channel = self._service.run_worker(work, lambda _status: channel.close(), keep=(fd, alive))
+            self._service.follow(work, (fd, alive), ours)
         except OSError:
             os.close(ours)
             raise
         finally:
             os.close(alive)
         os.close(fd)
-        self._service.when_drained(lambda: os.close(ours))
 
     # --- what the service tells ---
 
@@ -90,10 +118,85 @@ class Shim:
         """Clients that wait for this end may know."""
         self._side.answer(member)
 
+    # --- rest: to another process and back ---
+
+    def _expect_rest(self) -> None:
+        """Look again when there has been time for a rest: later each time that one was short."""
+        if self._birth.zygote:
+            self._turns = self.loop.turns
+            self.loop.later(min(REST_SECONDS * 2.0**self._naps, LONGEST_WAIT_SECONDS), self._rest)
+
+    def _rest(self) -> None:
+        """Nothing has happened for a while: go over to a fresh fork, which sleeps until something does."""
+        if self._ending:
+            return
+        if self.loop.turns == self._turns and self.move(handover.ASLEEP):
+            os._exit(handover.LEFT)
+        self._expect_rest()
+
+    def move(self, mode: str) -> bool:
+        """Go over to a fork of the zygote; True: it has taken over. False changes nothing."""
+        if self._ending or not (self._service.movable and self._publisher.movable):
+            return False
+        self._service.drop_workers_ahead()
+        try:
+            luggage = Luggage()
+            packed = self._pack(luggage)
+            return handover.offer(self._birth.zygote, self._offer(mode, luggage), packed, luggage)
+        except (OSError, HakoError) as err:
+            complain("go over to another process", err)
+            self._naps += 1
+            return False
+
+    def _pack(self, luggage: Luggage) -> Packed:
+        watch = self._service.oom
+        return {
+            "service": self._service.pack(luggage), "server": self._server.pack(luggage),
+            "side": self._side.pack(luggage), "publisher": self._publisher.pack(),
+            "oom": luggage.pack(watch.fd if watch is not None else -1), "naps": self._naps,
+            "asleep_at": time.monotonic(),
+        }  # fmt: skip
+
+    def _offer(self, mode: str, luggage: Luggage) -> handover.Offer:
+        """What wakes: all that is watched, and the ends of processes. Raises FailedPrecondition.
+
+        A descriptor that nobody has packed is a client whose last bytes are on their way.
+        """
+        ours = (self.loop.pipe[0], self._publisher.fd)
+        polls = {fd: events for fd, events in self.loop.interests.items() if fd not in ours}
+        for member in self._service.members:
+            if member.life.pid and not member.life.dead:
+                polls[member.pidfd] = IN
+        stray = [fd for fd in polls if fd not in luggage.fds]
+        if stray:
+            raise FailedPrecondition(f"descriptor {stray[0]} is still at work")
+        birth = self._birth
+        words = (birth.namespace, birth.id, birth.bundle, birth.socket_path, birth.events_address)
+        places = [(luggage.pack(fd), events) for fd, events in polls.items()]
+        return handover.Offer(mode, self.loop.next_timer(), places, words)
+
+    @classmethod
+    def restored(cls, birth: Birth, memory: int, luggage: Luggage) -> Shim:
+        """Go on where another process stood. Raises HakoError, ValueError, KeyError, OSError; nothing is touched then."""
+        packed = handover.document(memory)
+        listener = sockets.adopt(luggage.take(packed["server"]["listener"]), sockets.STREAM)
+        slept = time.monotonic() - packed["asleep_at"]
+        naps = 0 if slept > LONGEST_WAIT_SECONDS else min(packed["naps"] + 1, MOST_NAPS)
+        self = cls(birth, listener, naps=naps)
+        self._service.unpack(packed["service"], luggage)
+        self._server.unpack(packed["server"], luggage)
+        self._side.unpack(packed["side"], luggage)
+        self._publisher.unpack(packed["publisher"])
+        if packed["oom"] >= 0:
+            os.close(luggage.take(packed["oom"]))  # the service has a watch of its own
+        os.close(memory)
+        return self
+
     # --- the end ---
 
     def _shutdown(self) -> None:
         """No task is left: stop listening at once, end when the last byte and event are out."""
+        self._ending = True
         self.loop.unwatch(self._listener.fileno())
         self._listener.close()
         self._side.close()
@@ -116,16 +219,45 @@ class Shim:
 
 def run(birth: Birth, listener: Socket) -> None:
     """The life of a shim's process, after the zygote's descriptors are closed. Returns at its end."""
-    os.setsid()
-    gc.disable()  # a collection would touch, and so copy, every page that we share with the zygote
+    _settle_in(birth)
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-    syscalls.set_process_name("hako-shim")
-    log = os.open(f"{birth.bundle}/shim.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    _live(lambda: Shim(birth, listener))
+
+
+def take_over(birth: Birth, adoption: Adoption) -> None:
+    """The life of a process that another shim goes over to. Returns at its end."""
+    offer, luggage = adoption.offer, Luggage(adoption.fds[1:])
+    _settle_in(birth)
+    if offer.mode == handover.AWAKE:
+        shim = Shim.restored(birth, adoption.fds[0], luggage)
+        handover.take_over(adoption.channel)
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+        _live(lambda: shim)
+        return
+    handover.take_over(adoption.channel)
+    handover.sleep([(luggage.fds[place], events) for place, events in offer.polls], offer.seconds)
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    _live(lambda: Shim.restored(birth, adoption.fds[0], luggage))
+
+
+def _settle_in(birth: Birth) -> None:
+    """Plain system calls only: this much is paid by every shim that sleeps."""
+    os.setsid()
+    name = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    os.write(name, b"hako-shim")
+    os.close(name)
+    try:
+        log = os.open(f"{birth.bundle}/shim.log", _LOG_FLAGS, 0o600)
+    except OSError:
+        return  # a full disk: what is to be told goes where the zygote's words go
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+
+
+def _live(make: Callable[[], Shim]) -> None:
     try:
-        Shim(birth, listener).loop.run()
+        make().loop.run()
     except BaseException as err:
         complain("the shim ends", err)
         sys.stderr.flush()

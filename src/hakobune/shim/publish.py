@@ -13,6 +13,7 @@ from hakobune.linux import sockets
 from hakobune.shim.rpc import any_value, timestamp, write_mount
 from hakobune.task.duplex import Duplex
 from hakobune.task.loop import Loop, complain
+from hakobune.task.luggage import Packed, data, text
 from hakobune.task.process import Member
 from hakobune.task.service import Service
 from hakobune.wire import pb, ttrpc
@@ -39,6 +40,25 @@ class Publisher:
     def idle(self) -> bool:
         """Everything has been taken."""
         return not self._waiting
+
+    @property
+    def movable(self) -> bool:
+        """Whether no event is on its way: it is not known of one whether it has been taken."""
+        return not self._in_flight
+
+    def pack(self) -> Packed:
+        """The events that nobody has taken; the connection is made anew."""
+        return {"waiting": [text(event) for event in self._waiting]}
+
+    def unpack(self, packed: Packed) -> None:
+        """Go on where another process stood."""
+        self._waiting.extend(data(event) for event in packed["waiting"])
+        self._send()
+
+    @property
+    def fd(self) -> int:
+        """Of the connection; -1 without one."""
+        return self._connection.fd if self._connection is not None else -1
 
     def publish(self, topic: str, type_url: str, value: bytes) -> None:
         """Queue one event and send what can be sent. Without an address events go nowhere."""
@@ -80,14 +100,14 @@ class Publisher:
         self._connection = Duplex(
             self._loop,
             connection.detach(),
-            on_data=lambda data: self._answered(decoder, data),
+            on_data=lambda received: self._answered(decoder, received),
             on_end=self._lost,
             on_gone=self._lost,
         )
         return True
 
-    def _answered(self, decoder: ttrpc.Decoder, data: bytes) -> None:
-        for frame in decoder.feed(data):
+    def _answered(self, decoder: ttrpc.Decoder, received: bytes) -> None:
+        for frame in decoder.feed(received):
             response = ttrpc.unpack_response(frame.data)
             if response.code:
                 complain("publish", RuntimeError(response.message))

@@ -16,6 +16,7 @@ from hakobune.spec.mount import Mount
 from hakobune.task.duplex import Duplex
 from hakobune.task.lifecycle import Life
 from hakobune.task.loop import IN, Loop, complain
+from hakobune.task.luggage import Luggage, Packed, data, text
 from hakobune.task.process import Reply, Spec
 from hakobune.task.service import Service
 from hakobune.wire import pb, ttrpc
@@ -53,11 +54,11 @@ def write_mount(mount: Mount) -> bytes:
 class Call:
     """One request under way; answered once."""
 
-    __slots__ = ("_connection", "_stream", "fields")
+    __slots__ = ("connection", "fields", "stream")
 
     def __init__(self, connection: Duplex, stream: int, fields: pb.Fields) -> None:
-        self._connection = connection
-        self._stream = stream
+        self.connection = connection
+        self.stream = stream
         self.fields = fields
 
     @property
@@ -74,8 +75,22 @@ class Call:
         self._send(ttrpc.Response(code=err.code, message=str(err)))
 
     def _send(self, response: ttrpc.Response) -> None:
-        frame = ttrpc.Frame(self._stream, ttrpc.RESPONSE, 0, ttrpc.pack_response(response))
-        self._connection.write(ttrpc.pack(frame))
+        frame = ttrpc.Frame(self.stream, ttrpc.RESPONSE, 0, ttrpc.pack_response(response))
+        self.connection.write(ttrpc.pack(frame))
+
+
+class Answer:
+    """What a Wait waits for: called with the end, it answers. A class, so that it can be found and packed."""
+
+    __slots__ = ("call", "connection", "stream")
+
+    def __init__(self, connection: Duplex, stream: int) -> None:
+        self.connection = connection
+        self.stream = stream
+        self.call = Call(connection, stream, {})
+
+    def __call__(self, life: Life) -> None:
+        self.call.done(pb.field(1, life.exit_status) + pb.message(2, timestamp(life.exited_at)))
 
 
 class TaskServer:
@@ -85,7 +100,8 @@ class TaskServer:
         self._loop = loop
         self._service = service
         self._shutdown = shutdown
-        self._connections: set[Duplex] = set()
+        self._connections: dict[Duplex, ttrpc.Decoder] = {}
+        self._listener = listener
         self._verbs: dict[str, Callable[[Call], None]] = {
             "Create": self._create,
             "Start": self._start,
@@ -113,24 +129,56 @@ class TaskServer:
         except OSError as err:
             complain("accept a manager", err)
             return
-        decoder = ttrpc.Decoder()
+        self._admit(connection.detach(), ttrpc.Decoder())
+
+    def _admit(self, fd: int, decoder: ttrpc.Decoder) -> Duplex:
         duplex = Duplex(
             self._loop,
-            connection.detach(),
+            fd,
             on_data=lambda data: self.received(duplex, decoder, data),
             on_end=lambda: self._gone(duplex),
-            on_gone=lambda: self._connections.discard(duplex),
+            on_gone=lambda: self._forget(duplex),
         )
-        self._connections.add(duplex)
+        self._connections[duplex] = decoder
+        return duplex
+
+    def _forget(self, duplex: Duplex) -> None:
+        self._connections.pop(duplex, None)
 
     def _gone(self, duplex: Duplex) -> None:
-        self._connections.discard(duplex)
+        self._forget(duplex)
         duplex.close()
 
-    def received(self, duplex: Duplex, decoder: ttrpc.Decoder, data: bytes) -> None:
+    def pack(self, luggage: Luggage) -> Packed:
+        """The listener, the connections, and the calls of Wait that are pending on them."""
+        places = {duplex: place for place, duplex in enumerate(self._connections)}
+        waits = [
+            [places[waiter.connection], waiter.stream, member.exec_id]
+            for member in self._service.members
+            for waiter in member.waiters
+            if isinstance(waiter, Answer) and waiter.connection in places
+        ]
+        connections = [
+            {"duplex": duplex.pack(luggage), "read": text(decoder.rest)}
+            for duplex, decoder in self._connections.items()
+        ]
+        return {"listener": luggage.pack(self._listener.fileno()), "connections": connections, "waits": waits}
+
+    def unpack(self, packed: Packed, luggage: Luggage) -> None:
+        """Go on where another process stood, after its service has been unpacked."""
+        made = []
+        for one in packed["connections"]:
+            decoder = ttrpc.Decoder(data(one["read"]))
+            made.append(
+                self._admit(luggage.take(one["duplex"]["fd"]), decoder).unpack(one["duplex"], luggage)
+            )
+        for place, stream, exec_id in packed["waits"]:
+            self._service.wait(exec_id, Answer(made[place], stream))
+
+    def received(self, duplex: Duplex, decoder: ttrpc.Decoder, received: bytes) -> None:
         """Bytes of a manager's connection."""
         try:
-            frames = decoder.feed(data)
+            frames = decoder.feed(received)
         except ValueError as err:
             complain("a manager's frame", err)
             self._gone(duplex)
@@ -194,10 +242,7 @@ class TaskServer:
         call.done(pb.field(1, life.pid) + pb.field(2, life.exit_status) + exited)
 
     def _wait(self, call: Call) -> None:
-        def waiter(life: Life) -> None:
-            call.done(pb.field(1, life.exit_status) + pb.message(2, timestamp(life.exited_at)))
-
-        self._service.wait(call.exec_id, waiter)
+        self._service.wait(call.exec_id, Answer(call.connection, call.stream))
 
     def _state(self, call: Call) -> None:
         member = self._service.member(call.exec_id)

@@ -18,6 +18,7 @@ from hakobune.linux.sockets import Socket
 from hakobune.task.duplex import Duplex
 from hakobune.task.lifecycle import Life
 from hakobune.task.loop import GONE, IN, Loop, complain
+from hakobune.task.luggage import Luggage, Packed
 from hakobune.task.process import Member
 from hakobune.task.service import Service
 from hakobune.wire import side
@@ -77,8 +78,31 @@ class SideServer:
         finally:
             os.umask(before)
         listener.listen(8)
+        self._listen(listener, path)
+
+    def _listen(self, listener: Socket, path: str) -> None:
         self._listener, self._path = listener, path
         self._loop.watch(listener.fileno(), IN, lambda _events: self._accept(listener))
+
+    def pack(self, luggage: Luggage) -> Packed:
+        """The listener, the engines, the clients that wait."""
+        listener = self._listener.fileno() if self._listener is not None else -1
+        return {
+            "listener": luggage.pack(listener), "path": self._path,
+            "engines": [luggage.pack(engine.fileno()) for engine in self._engines],
+            "waits": [[wait.condition, wait.duplex.pack(luggage)] for wait in self._waits],
+        }  # fmt: skip
+
+    def unpack(self, packed: Packed, luggage: Luggage) -> None:
+        """Go on where another process stood."""
+        if packed["listener"] >= 0:
+            listener = sockets.adopt(luggage.take(packed["listener"]), sockets.SEQPACKET)
+            listener.setblocking(False)
+            self._listen(listener, packed["path"])
+        for place in packed["engines"]:
+            self._welcome(sockets.adopt(luggage.take(place), sockets.SEQPACKET))
+        for condition, duplex in packed["waits"]:
+            self._admit(condition, luggage.take(duplex["fd"])).unpack(duplex, luggage)
 
     def _accept(self, listener: Socket) -> None:
         try:
@@ -91,6 +115,9 @@ class SideServer:
         if uid != os.geteuid():
             engine.close()
             return
+        self._welcome(engine)
+
+    def _welcome(self, engine: Socket) -> None:
         engine.setblocking(False)
         self._engines.append(engine)
         self._loop.watch(engine.fileno(), IN, lambda events: self._packet(engine, events))
@@ -151,15 +178,18 @@ class SideServer:
         condition, head = fields
         _need(fd)
         init = self._service.member()
+        self._admit(condition.decode(), fd).write(head)
+        if init.released:
+            self.answer(init)
+
+    def _admit(self, condition: str, fd: int) -> Duplex:
         duplex = Duplex(
             self._loop, fd, on_data=lambda _data: None, on_end=lambda: self._hang_up(wait),
             on_gone=lambda: self._forget(wait),
         )  # fmt: skip
-        wait = Wait(condition.decode(), duplex)
-        duplex.write(head)
+        wait = Wait(condition, duplex)
         self._waits.append(wait)
-        if init.released:
-            self.answer(init)
+        return duplex
 
     def _forget(self, wait: Wait) -> None:
         if wait in self._waits:

@@ -6,6 +6,7 @@ subreaper of its shims it gets the init process of a shim that was killed, and e
 
 Protocol (SOCK_SEQPACKET, 0600): a request packet, one answer packet.
   SHIM \\0 namespace \\0 id \\0 bundle \\0 socket path \\0 events address \\0 debug   ->  OK \\0 pid
+  ADOPT … (a living shim that goes over to a new process: shim/handover.py)   ->  the new process answers
   PING                                                                        ->  OK \\0 pid \\0 version
   RETIRE (serve nobody new, end with the last shim)                           ->  OK
   or ERR \\0 message. The shim's socket is bound before the answer, so the manager can connect at once.
@@ -18,14 +19,15 @@ import gc
 import os
 import sys
 import time
+from collections.abc import Callable
 
 from hakobune.cgroups import layout
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError
-from hakobune.linux import sockets, syscalls
+from hakobune.linux import pidfd, sockets, syscalls
 from hakobune.linux.sockets import Socket
 from hakobune.oci import capabilities, known, seccomp_default
-from hakobune.shim import bootstrap, rehearsal, title
+from hakobune.shim import bootstrap, handover, rehearsal, title
 from hakobune.task.loop import IN, Loop, complain
 
 VERSION = "1"
@@ -44,7 +46,8 @@ class Zygote:
         self._managers: set[Socket] = set()
         self._shims: dict[int, bootstrap.Birth] = {}
         self._retiring = False
-        self._child: tuple[bootstrap.Birth, Socket] | None = None
+        self._child: Callable[[], None] | None = None  # the life of this process, when it is a fork
+        self._moving = path if pidfd.remembers_exits() else ""
         self._loop.watch(self._listener.fileno(), IN, lambda _events: self._accept())
         self._loop.later(IDLE_SECONDS, self._idle)
 
@@ -52,7 +55,7 @@ class Zygote:
         """Serve until retired or idle; in a fork, live the shim's life."""
         self._loop.run()
         if self._child is not None:
-            bootstrap.run(*self._child)
+            self._child()
             os._exit(0)  # an interpreter that tidies up would first copy every page it shares with us
 
     def _accept(self) -> None:
@@ -67,16 +70,17 @@ class Zygote:
 
     def _request(self, manager: Socket) -> None:
         try:
-            packet = manager.recv(65536)
+            packet, fds = sockets.receive(manager, 65536, handover.MOST + 1)
         except BlockingIOError:
             return
         except OSError:
-            packet = b""
+            packet, fds = b"", []
         if not packet:
-            self._loop.unwatch(manager.fileno())
-            self._managers.discard(manager)
-            manager.close()
+            self._part(manager)
             self._loop.later(IDLE_SECONDS, self._idle)
+            return
+        if fds:
+            self._adopt(manager, packet, fds)
             return
         try:
             answer = self._serve(packet.decode().split("\0"))
@@ -89,14 +93,21 @@ class Zygote:
         except OSError as err:
             complain("answer the manager", err)
 
+    def _part(self, manager: Socket) -> None:
+        self._loop.unwatch(manager.fileno())
+        self._managers.discard(manager)
+        manager.close()
+
     def _serve(self, words: list[str]) -> str:
         if words[0] == "PING":
             return f"OK\0{os.getpid()}\0{VERSION}"
+        if words[0] == handover.MOVE.decode() and not self._retiring:
+            return handover.COME.decode()
         if words[0] == "RETIRE":
             self._retire()
             return "OK"
         if words[0] == "SHIM" and len(words) == 7 and not self._retiring:
-            return self._fork(bootstrap.Birth(*words[1:6]))
+            return self._fork(bootstrap.Birth.of(words[1:6], self._moving))
         return f"ERR\0request {words[0]!r} is not served"
 
     def _fork(self, birth: bootstrap.Birth) -> str:
@@ -111,21 +122,40 @@ class Zygote:
             listener.close()
             self._shims[pid] = birth
             return f"OK\0{pid}"
-        self._become_shim(birth, listener)
+        self._become_shim(birth, [listener.fileno()])
+        self._child = lambda: bootstrap.run(birth, listener)
         return ""
 
-    def _become_shim(self, birth: bootstrap.Birth, listener: Socket) -> None:
+    def _adopt(self, old: Socket, packet: bytes, fds: list[int]) -> None:
+        """A living shim goes over to a fork of ours; whatever is wrong, the end of its connection tells it."""
+        try:
+            offer = handover.read_offer(packet.decode().split("\0"))
+            birth = bootstrap.Birth.of(offer.birth, self._moving)
+            pid = os.fork()
+            if pid == 0:
+                self._become_shim(birth, [old.fileno(), *fds])
+                self._child = lambda: bootstrap.take_over(birth, bootstrap.Adoption(offer, old, fds))
+                return
+            self._shims[pid] = birth
+        except (OSError, ValueError) as err:
+            complain("adopt a shim", err)
+        for fd in fds:
+            os.close(fd)
+        self._part(old)
+
+    def _become_shim(self, birth: bootstrap.Birth, keep: list[int]) -> None:
         """In the child: close all of the zygote's; `run` goes on from here.
 
         The objects that held those descriptors stay as they are until os._exit: see Loop.abandon.
         """
         sockets.set_wakeup_fd(-1)
-        kept = listener.fileno()
-        os.closerange(3, kept)
-        os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+        first = 3
+        for fd in sorted(keep):
+            os.closerange(first, fd)
+            first = fd + 1
+        os.closerange(first, os.sysconf("SC_OPEN_MAX"))
         self._loop.abandon()
         title.set_title(f"hako-shim -namespace {birth.namespace} -id {birth.id}".encode())
-        self._child = (birth, listener)
 
     # --- the end of shims, and ours ---
 
@@ -138,12 +168,16 @@ class Zygote:
             if pid == 0:
                 break
             birth = self._shims.pop(pid, None)
-            if birth is not None and status != 0:
+            if birth is not None and status != 0 and not self._lives(birth):
                 _bury(birth, status)
         if self._retiring and not self._shims:
             self._loop.stop()
         elif not self._shims:
             self._loop.later(IDLE_SECONDS, self._idle)
+
+    def _lives(self, birth: bootstrap.Birth) -> bool:
+        """Whether another process is that shim now, or still is: it has gone over, or was about to."""
+        return any(other.bundle == birth.bundle for other in self._shims.values())
 
     def _retire(self) -> None:
         if not self._retiring:
@@ -162,6 +196,8 @@ class Zygote:
 
 def _bury(birth: bootstrap.Birth, status: int) -> None:
     """A shim was killed: its container ends too, and its exit is on disk for the manager to find."""
+    if not os.path.lexists(birth.bundle):
+        return  # its task has been deleted: there is nothing to record
     complain(f"shim of {birth.id} ended with wait status {status}", RuntimeError("its container is killed"))
     try:
         _end_cgroup(f"{birth.bundle}/cgroup")

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 
 from hakobune.task.loop import GONE, IN, OUT, Loop
+from hakobune.task.luggage import Luggage, Packed
 from hakobune.task.outbox import Outbox
 
 CHUNK = 64 * 1024
@@ -49,6 +50,23 @@ class Duplex:
         self._asked = False
         self.out = Outbox(fd, spill=spill, ask=self._ask, on_gone=self._lost, on_room=on_room)
         self._watch()
+
+    def pack(self, luggage: Luggage) -> Packed:
+        """Its state, for another process."""
+        return {
+            "fd": luggage.pack(self.fd), "reading": self._reading, "paused": self._paused,
+            "out": self.out.pack(luggage),
+        }  # fmt: skip
+
+    def unpack(self, packed: Packed, luggage: Luggage) -> Duplex:
+        """Go on where another process stood; itself, for the line that has just made it."""
+        self._reading = self._reading and packed["reading"]
+        self._paused = packed["paused"]
+        self.out.unpack(packed["out"], luggage)
+        if packed["out"]["finishing"]:
+            self.out.finish(self.close)
+        self._watch()
+        return self
 
     def write(self, data: bytes) -> None:
         """Send, or keep for later; silent once the other side is gone."""

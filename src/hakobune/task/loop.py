@@ -49,6 +49,8 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watchers: dict[int, Watcher] = {}
+        self.interests: dict[int, int] = {}  # what is waited for, by descriptor
+        self.turns = 0  # how often something has happened, timers apart
         self._fresh: set[int] = set()  # watched since the last poll: older events mean an older descriptor
         self._timers: list[Timer] = []
         self._running = True
@@ -57,7 +59,7 @@ class Loop:
         self._catch_signals()
 
     def _catch_signals(self) -> None:
-        reading, writing = self._pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        reading, writing = self.pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         # The Python-level handler does nothing; the C one writes the signal's number to the pipe.
         for number in (sockets.SIGCHLD, sockets.SIGTERM, sockets.SIGINT):
             sockets.set_handler(number, lambda _number, _frame: None)
@@ -79,10 +81,12 @@ class Loop:
             self._epoll.register(fd, events)
             self._fresh.add(fd)
         self._watchers[fd] = watcher
+        self.interests[fd] = events
 
     def unwatch(self, fd: int) -> None:
         """Forget `fd`; silent when it is not watched. To be called before close(2)."""
         if self._watchers.pop(fd, None) is not None and not self._epoll.closed:
+            del self.interests[fd]
             self._epoll.unregister(fd)
 
     def later(self, seconds: float, action: Callable[[], None]) -> Timer:
@@ -90,6 +94,13 @@ class Loop:
         timer = Timer(time.monotonic() + seconds, action)
         heapq.heappush(self._timers, timer)
         return timer
+
+    @staticmethod
+    def left(timer: Timer | None) -> float | None:
+        """Seconds until a timer runs; None when it does not."""
+        if timer is None or timer.action is None:
+            return None
+        return max(0.0, timer.at - time.monotonic())
 
     def abandon(self) -> None:
         """In a fork: this loop is the parent's. Its `run` returns, and nothing of it is touched: to let go of
@@ -100,9 +111,10 @@ class Loop:
         """Of no use afterwards; signals are heard by nobody until there is another loop."""
         sockets.set_wakeup_fd(-1)
         self._watchers.clear()
+        self.interests.clear()
         self._timers.clear()
         self._epoll.close()
-        for fd in self._pipe:
+        for fd in self.pipe:
             os.close(fd)
 
     def stop(self) -> None:
@@ -123,12 +135,17 @@ class Loop:
                 self._fire()
 
     def _call(self, fd: int, watcher: Watcher, events: int) -> None:
+        self.turns += 1
         try:
             watcher(events)
         except Exception as err:
             complain(f"watcher of descriptor {fd}", err)
             with contextlib.suppress(OSError, ValueError):
                 self.unwatch(fd)
+
+    def next_timer(self) -> float:
+        """Seconds until something is to be done without an event; -1 for never."""
+        return self._pause()
 
     def _pause(self) -> float:
         while self._timers and self._timers[0].action is None:

@@ -25,21 +25,21 @@ class Watch:
         self._cgroup = cgroup
         self._told = told
         self._timers: list[Timer] = []
-        self._fd = -1
+        self.fd = -1
         try:
-            self._fd, events = cgroup.oom_watch()
-            if self._fd >= 0:
-                loop.watch(self._fd, events, lambda _events: self._heard())
+            self.fd, events = cgroup.oom_watch()
+            if self.fd >= 0:
+                loop.watch(self.fd, events, lambda _events: self._heard())
         except OSError as err:  # the counter is looked at in the end all the same
             complain(f"watch {cgroup.path} for OOM", err)
 
     def _heard(self) -> None:
         try:
-            os.lseek(self._fd, 0, os.SEEK_SET)
+            os.lseek(self.fd, 0, os.SEEK_SET)
         except OSError:
             pass  # an eventfd has no places
         try:
-            os.read(self._fd, 4096)  # has it wait for the next
+            os.read(self.fd, 4096)  # has it wait for the next
         except OSError:
             self._hang_up()  # the group has gone
             return
@@ -63,7 +63,7 @@ class Watch:
         self._hang_up()
 
     def _hang_up(self) -> None:
-        if self._fd >= 0:
-            self._loop.unwatch(self._fd)
-            os.close(self._fd)
-            self._fd = -1
+        if self.fd >= 0:
+            self._loop.unwatch(self.fd)
+            os.close(self.fd)
+            self.fd = -1

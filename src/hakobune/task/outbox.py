@@ -13,6 +13,8 @@ import os
 from collections import deque
 from collections.abc import Callable
 
+from hakobune.task.luggage import Luggage, Packed, data, text
+
 MEMORY_LIMIT = 256 * 1024
 _CHUNK = 64 * 1024
 
@@ -40,6 +42,26 @@ class Outbox:
         self._then: Callable[[], None] | None = None
         self._was_full = False
         self.gone = False
+
+    def pack(self, luggage: Luggage) -> Packed:
+        """What is still to be sent."""
+        return {
+            "queue": text(b"".join(self._queue)), "tail": text(b"".join(self._tail)),
+            "spill": luggage.pack(self._spill), "spilled": self._spilled, "sent": self._sent,
+            "finishing": self._then is not None,
+        }  # fmt: skip
+
+    def unpack(self, packed: Packed, luggage: Luggage) -> None:
+        """Take over what another one had to send; `finish` is the caller's to say again."""
+        for queue, name in ((self._queue, "queue"), (self._tail, "tail")):
+            if packed[name]:
+                queue.append(data(packed[name]))
+        self._queued = sum(map(len, self._queue))
+        self._spill = luggage.take(packed["spill"])
+        self._spilled, self._sent = packed["spilled"], packed["sent"]
+        self._was_full = self.full
+        if not self.empty:
+            self._ask(True)
 
     @property
     def empty(self) -> bool:

@@ -59,6 +59,14 @@ class Member:
     deadline: Timer | None = None
 
     @property
+    def settled(self) -> bool:
+        """Nothing of it is under way: it waits for its start, runs, or has ended and that is told."""
+        if self.pending is not None or self.early or (self.life.dead and not self.told):
+            return False
+        waits = self.channel is not None and self.life.state == "created"  # an init, for START
+        return waits or (self.channel is None and (self.life.pid != 0) == (self.worker != 0))
+
+    @property
     def exec_id(self) -> str:
         """Empty for the init process."""
         return self.spec.exec_id

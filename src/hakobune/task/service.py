@@ -25,7 +25,7 @@ from typing import Protocol
 from hakobune.cgroups import metrics
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError, Internal, InvalidArgument, NotFound
-from hakobune.linux import sockets
+from hakobune.linux import pidfd, sockets
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
 from hakobune.oci.config import Config
@@ -35,6 +35,7 @@ from hakobune.spec.mount import Mount
 from hakobune.task import oom, worker
 from hakobune.task.lifecycle import Event, Life, exit_status
 from hakobune.task.loop import IN, Loop, Timer, complain
+from hakobune.task.luggage import Luggage, Packed, data, text
 from hakobune.task.process import Member, Reply, Spec
 from hakobune.task.stdio import Log, Stdio, open_log
 
@@ -81,6 +82,87 @@ class Service:
         self.on_side_path: Callable[[str], None] = lambda _path: None
         loop.on_child = self.reap
 
+    # --- to another process and back ---
+
+    @property
+    def movable(self) -> bool:
+        """Whether all that there is can be packed: nothing is being made, nothing is ending."""
+        init = self.init
+        return (
+            init is not None
+            and init.life.state in ("created", "running", "paused")
+            and not self._workers
+            and all(member.settled for member in self._members.values())
+        )
+
+    def drop_workers_ahead(self) -> None:
+        """What was begun for execs that are not started yet is begun again when they are."""
+        for member in self._members.values():
+            self._drop_ahead(member)
+
+    def pack(self, luggage: Luggage) -> Packed:
+        """All of it, for another process, when it is `movable`."""
+        return {
+            "side_path": self.side_path, "cgroup": self.cgroup.path if self.cgroup is not None else "",
+            "oom_seen": self.oom.seen if self.oom is not None else 0, "limit": self.limit,
+            "expires": self._loop.left(self.expires),
+            "members": [self._pack_member(member, luggage) for member in self._members.values()],
+        }  # fmt: skip
+
+    def _pack_member(self, member: Member, luggage: Luggage) -> Packed:
+        assert member.stdio is not None
+        spec, life = member.spec, member.life
+        channel = member.channel.fileno() if member.channel is not None else -1
+        return {
+            "spec": [spec.exec_id, spec.terminal, spec.stdin, spec.stdout, spec.stderr, text(spec.process)],
+            "kind": life.kind, "state": life.state, "pid": life.pid, "exit_status": life.exit_status,
+            "exited_at": life.exited_at, "ready": member.ready, "told": member.told,
+            "released": member.released, "worker": member.worker, "pidfd": luggage.pack(member.pidfd),
+            "channel": luggage.pack(channel), "deadline": self._loop.left(member.deadline),
+            "stdio": member.stdio.pack(luggage),
+        }  # fmt: skip
+
+    def unpack(self, packed: Packed, luggage: Luggage) -> None:
+        """Go on where another process stood; `self` is new. What we have not made ends by its pidfd."""
+        self.side_path, self.limit = packed["side_path"], packed["limit"]
+        for one in packed["members"]:
+            self._unpack_member(one, luggage)
+        if packed["cgroup"]:
+            self.cgroup = Cgroup.find(packed["cgroup"])
+            self.oom = oom.Watch(self._loop, self.cgroup, self._out_of_memory, packed["oom_seen"])
+        if packed["expires"] is not None:
+            self.expires = self._loop.later(packed["expires"], self._expire)
+
+    def _unpack_member(self, packed: Packed, luggage: Luggage) -> None:
+        exec_id, terminal, stdin, stdout, stderr, process = packed["spec"]
+        spec = Spec(exec_id, terminal, stdin, stdout, stderr, data(process))
+        member = self._add(spec, packed["kind"], None)
+        life = member.life
+        life.state, life.pid = packed["state"], packed["pid"]
+        life.exit_status, life.exited_at = packed["exit_status"], packed["exited_at"]
+        member.ready, member.told, member.released = packed["ready"], packed["told"], packed["released"]
+        member.worker, member.worker_ended = packed["worker"], packed["worker"] != 0
+        member.pidfd = luggage.take(packed["pidfd"])
+        assert member.stdio is not None
+        member.stdio.unpack(packed["stdio"], luggage)
+        if packed["channel"] >= 0:
+            self._listen(member, sockets.adopt(luggage.take(packed["channel"]), sockets.SEQPACKET))
+        if packed["deadline"] is not None:
+            self.deadline(member, packed["deadline"])
+        if life.pid and not life.dead:
+            self._loop.watch(member.pidfd, IN, lambda _events: self._adopted_ended(member))
+
+    def deadline(self, member: Member, seconds: float) -> None:
+        """Until its clients are answered without an engine."""
+        member.deadline = self._loop.later(seconds, lambda: self.release(member))
+
+    def _adopted_ended(self, member: Member) -> None:
+        """Somebody else reaps what another process of this shim has made."""
+        status = pidfd.wait_status(member.pidfd, member.life.pid)
+        if status is not None:
+            self._loop.unwatch(member.pidfd)
+            self._exited(member, status, time.time_ns())
+
     # --- looking up ---
 
     def member(self, exec_id: str = "") -> Member:
@@ -95,6 +177,11 @@ class Service:
     def init(self) -> Member | None:
         """The init process, once it was asked for."""
         return self._members.get("")
+
+    @property
+    def members(self) -> Sequence[Member]:
+        """Init and the execs."""
+        return tuple(self._members.values())
 
     def pids(self) -> list[int]:
         """All processes in the container's cgroup."""
@@ -193,11 +280,11 @@ class Service:
         """A worker that reads everything in the host and waits for START with the streams. Raises OSError."""
         init = self.member()
         assert self.cgroup is not None
-        path, pid, pidfd = self.cgroup.path, init.life.pid, init.pidfd
+        path, pid, handle = self.cgroup.path, init.life.pid, init.pidfd
 
         def work(near: Socket) -> None:
             request = parent.ExecRequest(
-                self.bundle, member.spec.process, pid, near, open_gate, pidfd, cgroup=path,
+                self.bundle, member.spec.process, pid, near, open_gate, handle, cgroup=path,
                 filter=f"{self.bundle}/filter",
             )  # fmt: skip
             prepared = parent.prepare_exec(request, self.id)
@@ -208,7 +295,7 @@ class Service:
 
         group = self.cgroup.unified_fd()
         try:
-            worker_pid, channel = worker.start(work, (pidfd,), cgroup=group)
+            worker_pid, channel = worker.start(work, (handle,), cgroup=group)
         finally:
             if group >= 0:
                 os.close(group)
@@ -378,9 +465,9 @@ class Service:
         for waiter in waiters:
             waiter(member.life)
 
-    @staticmethod
-    def _close_pidfd(member: Member) -> None:
+    def _close_pidfd(self, member: Member) -> None:
         if member.pidfd >= 0:
+            self._loop.unwatch(member.pidfd)  # it is watched when somebody else reaps the process
             os.close(member.pidfd)
             member.pidfd = -1
 
@@ -470,6 +557,16 @@ class Service:
             elif self._launching():
                 self._early[pid] = (status, now)
 
+    def follow(self, work: Callable[[Socket], None], keep: Sequence[int], sign: int) -> None:
+        """A worker that may outlive us; `sign` is closed when init's output is complete, or now. Raises OSError."""
+        _pid, channel = worker.start(work, keep)
+        channel.close()  # it has nothing to say
+        stdio = self.member().stdio
+        if stdio is None or stdio.drained:
+            os.close(sign)
+        else:
+            stdio.followers.append(sign)
+
     def run_worker(
         self, work: Callable[[Socket], None], done: Callable[[int], None], keep: Sequence[int] = ()
     ) -> Socket:
@@ -545,7 +642,7 @@ class Service:
         for waiter in waiters:
             waiter(member.life)
         if self._observer.engine_present():
-            member.deadline = self._loop.later(RELEASE_SECONDS, lambda: self.release(member))
+            self.deadline(member, RELEASE_SECONDS)
         else:
             self.release(member)
 
@@ -675,14 +772,6 @@ class Service:
         if self.cgroup is None:
             raise NotFound(f"task {self.id!r} has no process")
         reply.done(*metrics.encode(self.cgroup.stats()))
-
-    def when_drained(self, action: Callable[[], None]) -> None:
-        """Call `action` when init's output is complete, or now."""
-        stdio = self.member().stdio
-        if stdio is None or stdio.drained:
-            action()
-        else:
-            stdio.followers.append(action)
 
     def delete(self, exec_id: str) -> Life:
         """Forget a stopped process, and with init its cgroup. Raises NotFound, FailedPrecondition."""

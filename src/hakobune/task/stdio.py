@@ -22,6 +22,9 @@ from hakobune.oci.init import terminal
 from hakobune.oci.init.child import Streams
 from hakobune.task.duplex import Duplex
 from hakobune.task.loop import Loop, complain
+from hakobune.task.luggage import Luggage, Packed
+from hakobune.task.luggage import data as packed_data
+from hakobune.task.luggage import text as packed_text
 from hakobune.wire import side
 
 EARLY_LIMIT = 64 * 1024  # bytes of input kept for a process that is not there yet, before its senders wait
@@ -33,6 +36,7 @@ class Log(Protocol):
     """Where output is kept; see logs.json_file.Writer."""
 
     def write(self, stream: str, data: bytes) -> None: ...
+    def pack(self) -> tuple[int, dict[str, object]]: ...
     def close(self) -> None: ...
 
 
@@ -46,6 +50,11 @@ class Client:
         self.detach_keys = detach_keys
         self.matched = 0
         self.duplex: Duplex
+
+    def pack(self, luggage: Luggage) -> Packed:
+        """Its state, for another process."""
+        return {"flags": self.flags, "detach_keys": packed_text(self.detach_keys), "matched": self.matched,
+                "duplex": self.duplex.pack(luggage)}  # fmt: skip
 
     def show(self, stream: str, data: bytes) -> None:
         """Send one piece of output, framed when the client wants frames."""
@@ -82,7 +91,9 @@ class Stdio:
         self._childs: list[int] = []
         self.size: tuple[int, int] | None = None  # rows, columns; asked for before the pty was there
         self.drained = False
-        self.followers: list[Callable[[], None]] = []  # who reads the log while it grows
+        self.followers: list[
+            int
+        ] = []  # closed when the output is complete: the sign for those who read the log
 
     # --- before the process ---
 
@@ -118,27 +129,37 @@ class Stdio:
     def _pipe_in(self) -> int:
         reading, writing = os.pipe2(os.O_CLOEXEC)
         self._childs.append(reading)
-        self._input = Duplex(self._loop, writing, on_gone=self._input_gone, on_room=self._input_room)
+        self._input = self._feeder(writing)
         return reading
+
+    def _feeder(self, fd: int) -> Duplex:
+        return Duplex(self._loop, fd, on_gone=self._input_gone, on_room=self._input_room)
 
     def _pipe_out(self, stream: str, uri: str) -> int:
         if not uri:
             return self._null()
         reading, writing = os.pipe2(os.O_CLOEXEC)
         self._childs.append(writing)
-        self._outputs[stream] = Duplex(
+        self._outputs[stream] = self._reader(stream, reading)
+        return writing
+
+    def _reader(self, stream: str, fd: int) -> Duplex:
+        return Duplex(
             self._loop,
-            reading,
+            fd,
             on_data=lambda data: self._output(stream, data),
             on_end=lambda: self._ended(stream),
         )
-        return writing
 
     def console(self, master: int) -> None:
         """The pty exists: its master is the output and the input. A size that was asked for before holds now."""
         if self.size is not None:
             terminal.resize(master, *self.size)
-        duplex = Duplex(
+        self._outputs["stdout"] = self._input = self._screen(master)
+        self._input_ready()
+
+    def _screen(self, master: int) -> Duplex:
+        return Duplex(
             self._loop,
             master,
             on_data=lambda data: self._output("stdout", data),
@@ -146,8 +167,6 @@ class Stdio:
             on_gone=lambda: self._ended("stdout"),
             on_room=self._input_room,
         )
-        self._outputs["stdout"] = self._input = duplex
-        self._input_ready()
 
     # --- FIFOs of a containerd client ---
 
@@ -156,10 +175,64 @@ class Stdio:
             if uri.startswith("/") and not (self.terminal and stream == "stderr"):
                 # Opened for both directions, so that it neither blocks now nor breaks without a reader.
                 fd = os.open(uri, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-                self._fifos[stream] = Duplex(self._loop, fd, on_room=lambda: self._throttle(False))
+                self._fifos[stream] = self._fifo(fd)
         if self.stdin_uri.startswith("/"):
             fd = os.open(self.stdin_uri, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            self._source = Duplex(self._loop, fd, on_data=self.feed, on_end=self.close_stdin)
+            self._source = self._fountain(fd)
+
+    def _fifo(self, fd: int) -> Duplex:
+        return Duplex(self._loop, fd, on_room=lambda: self._throttle(False))
+
+    def _fountain(self, fd: int) -> Duplex:
+        return Duplex(self._loop, fd, on_data=self.feed, on_end=self.close_stdin)
+
+    # --- to another process and back ---
+
+    def pack(self, luggage: Luggage) -> Packed:
+        """All of it, for another process; not while the process is being made."""
+        log: Packed | None = None
+        if self._log is not None and not self.drained:
+            fd, log = self._log.pack()
+            log["fd"] = luggage.pack(fd)
+        many = (("outputs", self._outputs), ("fifos", self._fifos))
+        return {
+            "terminal": self.terminal, "stdin": self.stdin_uri, "stdout": self.stdout_uri,
+            "stderr": self.stderr_uri, "size": self.size, "drained": self.drained, "log": log,
+            "early": None if self._early is None else packed_text(b"".join(self._early)),
+            "early_end": self._early_end, "input_closing": self._input_closing,
+            "input": _pack_one(self._input, luggage), "source": _pack_one(self._source, luggage),
+            "clients": [client.pack(luggage) for client in self._clients],
+            "followers": [luggage.pack(fd) for fd in self.followers],
+            **{name: {key: one.pack(luggage) for key, one in found.items()} for name, found in many},
+        }  # fmt: skip
+
+    def unpack(self, packed: Packed, luggage: Luggage) -> None:
+        """Go on where another process stood; `self` is new, made of the same URIs."""
+        self.drained = packed["drained"]
+        self.size = tuple(packed["size"]) if packed["size"] else None
+        if packed["log"] is not None and not self.drained:
+            self._log = Writer.unpack(luggage.take(packed["log"]["fd"]), packed["log"])
+        early = packed["early"]
+        self._early = None if early is None else [packed_data(early)] if early else []
+        self._early_end, self._input_closing = packed["early_end"], packed["input_closing"]
+        self.followers = [luggage.take(place) for place in packed["followers"]]
+        for stream, one in packed["outputs"].items():
+            fd = luggage.take(one["fd"])
+            made = self._screen(fd) if self.terminal else self._reader(stream, fd)
+            self._outputs[stream] = made.unpack(one, luggage)
+        if self.terminal:
+            self._input = self._outputs.get("stdout")
+        elif packed["input"] is not None:
+            self._input = self._feeder(luggage.take(packed["input"]["fd"])).unpack(packed["input"], luggage)
+        for stream, one in packed["fifos"].items():
+            self._fifos[stream] = self._fifo(luggage.take(one["fd"])).unpack(one, luggage)
+        if packed["source"] is not None:
+            fd = luggage.take(packed["source"]["fd"])
+            self._source = self._fountain(fd).unpack(packed["source"], luggage)
+        for one in packed["clients"]:
+            client = Client(one["flags"], packed_data(one["detach_keys"]))
+            client.matched = one["matched"]
+            self._admit(client, luggage.take(one["duplex"]["fd"])).unpack(one["duplex"], luggage)
 
     def _throttle(self, paused: bool) -> None:
         for duplex in self._outputs.values():
@@ -199,8 +272,9 @@ class Stdio:
             fifo.close_after()
         if self._log is not None:
             self._log.close()
-        for action in self.followers:
-            action()
+        for fd in self.followers:
+            os.close(fd)
+        self.followers.clear()
         self._on_drained()
 
     def give_up(self) -> None:
@@ -269,6 +343,11 @@ class Stdio:
     def attach(self, fd: int, *, flags: int, head: bytes, early: bytes, detach_keys: bytes) -> None:
         """Serve a client's connection from now on; the answer's head goes out first."""
         client = Client(flags, detach_keys)
+        self._admit(client, fd).write(head)
+        if early:
+            self._from_client(client, early)
+
+    def _admit(self, client: Client, fd: int) -> Duplex:
         client.duplex = Duplex(
             self._loop,
             fd,
@@ -278,10 +357,8 @@ class Stdio:
             on_room=lambda: self._throttle(False),
             spill=self._spill,
         )
-        client.duplex.write(head)
         self._clients.append(client)
-        if early:
-            self._from_client(client, early)
+        return client.duplex
 
     def _from_client(self, client: Client, data: bytes) -> None:
         if not client.flags & side.STDIN:
@@ -341,6 +418,10 @@ class Stdio:
                 continue
             if duplex is not None:
                 duplex.close()
+
+
+def _pack_one(duplex: Duplex | None, luggage: Luggage) -> Packed | None:
+    return None if duplex is None or duplex.closed else duplex.pack(luggage)
 
 
 def open_log(uri: str) -> Log | None:

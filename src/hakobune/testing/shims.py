@@ -191,6 +191,13 @@ class Task:
         """Task.Shutdown: the shim ends."""
         self.rpc.call("Shutdown", self._name + pb.field(2, now))
 
+    def rest(self) -> int:
+        """Wait until the shim has gone to sleep, in a process of its own; the pid of that. Raises TimeoutError."""
+        if not gone(self.shim):
+            raise TimeoutError(f"the shim {self.shim} of {self.bundle.id} does not rest")
+        self.shim = shim_of(self.bundle)
+        return self.shim
+
     def end(self) -> None:
         """Whatever the state is: no process, no cgroup, no shim afterwards. For clean-up."""
         try:
@@ -353,6 +360,15 @@ class Events:
         """Stop listening."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+
+def shim_of(bundle: Bundle) -> int:
+    """The process whose error output is the bundle's shim.log. Raises ProcessLookupError."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and os.readlink(entry / "fd/2") == f"{bundle.path}/shim.log":
+                return int(entry.name)
+    raise ProcessLookupError(f"{bundle.id} has no shim")
 
 
 def children(pid: int) -> list[int]:

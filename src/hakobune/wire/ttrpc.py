@@ -41,8 +41,13 @@ def pack(frame: Frame) -> bytes:
 class Decoder:
     """Bytes in, frames out."""
 
-    def __init__(self) -> None:
-        self._buffer = bytearray()
+    def __init__(self, rest: bytes = b"") -> None:
+        self._buffer = bytearray(rest)
+
+    @property
+    def rest(self) -> bytes:
+        """The beginning of a frame that is not complete yet."""
+        return bytes(self._buffer)
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that are complete now. Raises ValueError for one that is too long."""

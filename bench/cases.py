@@ -18,7 +18,9 @@ from bench.engines import Engine
 
 IMAGE = "bench:latest"
 CLIENTS = 8
-SETTLE_SECONDS = 1.5  # until short-lived helpers of a start are gone, before memory is read
+SETTLE_SECONDS = (
+    5.0  # of rest for every engine, before memory is read: helpers of a start are gone, ours are asleep
+)
 
 Figures = dict[str, float]
 

@@ -122,21 +122,28 @@ class Shim:
 
     def _expect_rest(self) -> None:
         """Look again when there has been time for a rest: later each time that one was short."""
-        if self._birth.zygote:
-            self._turns = self.loop.turns
-            self.loop.later(min(REST_SECONDS * 2.0**self._naps, LONGEST_WAIT_SECONDS), self._rest)
+        self._turns = self.loop.turns
+        self.loop.later(min(REST_SECONDS * 2.0**self._naps, LONGEST_WAIT_SECONDS), self._rest)
 
     def _rest(self) -> None:
         """Nothing has happened for a while: go over to a fresh fork, which sleeps until something does."""
         if self._ending:
             return
+        if self._abandoned():
+            self._shutdown()
+            return
         if self.loop.turns == self._turns and self.move(handover.ASLEEP):
             os._exit(handover.LEFT)
         self._expect_rest()
 
+    def _abandoned(self) -> bool:
+        """The container has ended and somebody has taken its directory away: nobody will say Shutdown any more."""
+        init = self._service.init
+        return (init is None or init.life.dead) and not os.path.lexists(self._birth.bundle)
+
     def move(self, mode: str) -> bool:
         """Go over to a fork of the zygote; True: it has taken over. False changes nothing."""
-        if self._ending or not (self._service.movable and self._publisher.movable):
+        if self._ending or not self._birth.zygote or not (self._service.movable and self._publisher.movable):
             return False
         self._service.drop_workers_ahead()
         try:

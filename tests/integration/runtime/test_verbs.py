@@ -190,7 +190,7 @@ def test_a_terminal_over_the_console_socket(hako: Runtime) -> None:
     text = b""
     while b"got typed" not in text:
         text += os.read(fds[0], 1000)
-    assert text.startswith(b"/dev/pts/0")
+    assert b"/dev/pts/0" in text  # before or after the echo of what was typed
     os.close(fds[0])
 
 

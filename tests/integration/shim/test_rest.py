@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -192,6 +193,23 @@ def test_without_a_zygote_it_sleeps_on_and_does_not_go_to_sleep_again(lower: Pat
         task.kill()
         assert task.answer_exit(waiting).status == 137  # whoever has reaped it
         task.delete()
+
+
+def test_a_shim_that_everybody_has_forgotten_ends(lower: Path, place: Path) -> None:
+    home = place / "swept"
+    home.mkdir()
+    with shims.Zygote(home, environment=REST) as zygote:
+        task = zygote.task(bundle.make(home / "b", lower, ["sleep", "60"]))
+        task.create()
+        task.start()
+        zygote.process.kill()
+        zygote.process.wait()
+        task.kill()
+        task.wait()
+        group = Cgroup.find((task.bundle.path / "cgroup").read_text())
+        shutil.rmtree(task.bundle.path)
+        assert shims.gone(task.shim)
+        group.delete(remove_empty_parents=True)
 
 
 def test_a_stopped_zygote_holds_up_nobody(lower: Path, place: Path) -> None:

@@ -9,10 +9,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check chaos bench lint format clean peers proto
+.PHONY: help venv demo test check chaos bench conformance lint format clean peers proto
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.run ## the story of one container, on a private engine (root)
 	@$(BIN)/python -m hakobune.cmd.hako demo
@@ -28,6 +28,9 @@ check: $(VENV)/.dev ## the tests that need neither root nor peers
 
 bench: $(VENV)/.run ## ours beside dockerd and podman, in one run (root)
 	@$(BIN)/python bench/engine_bench.py
+
+conformance: $(VENV)/.dev ## what ctr and nerdctl can do on hako-containerd, into docs/conformance.md (root)
+	@$(BIN)/python tools/conformance.py
 
 lint: $(VENV)/.dev ## ruff (rules and format) and mypy --strict
 	@$(BIN)/ruff check src tests tools bench

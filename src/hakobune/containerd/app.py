@@ -76,7 +76,7 @@ class App:
         return [
             containers_rpc.service(self._containers, self._exchange, self._collector.soon),
             content_rpc.service(self._content, self._exchange, self._collector.soon),
-            diff_rpc.service(self._content),
+            diff_rpc.service(self._content, self._exchange),
             events_rpc.service(self._exchange),
             images_rpc.service(images, self._exchange, self._collector),
             leases_rpc.service(leases, self._collector),

@@ -32,6 +32,7 @@ class Stream:
         self._room = asyncio.Event()  # the client has taken one, or never will again
         self._closed = False  # by us, or the client has gone
         self._ended = False  # the client sends no more
+        self._delivered = asyncio.Event()
 
     async def send(self, message: Message) -> None:
         """Give it to the client."""
@@ -55,6 +56,11 @@ class Stream:
             self._outgoing.put_nowait(None)
             self._room.set()
 
+    async def finish(self) -> None:
+        """As `close`, and wait until the client has been sent everything, or has gone."""
+        self.close()
+        await self._delivered.wait()
+
     # --- the client's side, used by the edge ---
 
     async def pump(self, messages: AsyncIterator[Any]) -> None:
@@ -68,11 +74,13 @@ class Stream:
         while (message := await self._outgoing.get()) is not None:
             self._room.set()
             yield message
+        self._delivered.set()
 
     def gone(self) -> None:
         """The client is not there any more: whoever waits for it is woken."""
         self._closed = True
         self._room.set()
+        self._delivered.set()
         while not self._incoming.empty():
             self._incoming.get_nowait()
         self._incoming.put_nowait(None)

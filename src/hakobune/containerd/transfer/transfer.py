@@ -159,6 +159,7 @@ async def _export(
         )
         named = [(image.name, tree.from_message(image.target)) for image in found]
         await writing.write(blobs, named, wanted, binary.writer(stream))
+        await stream.finish()  # ctr ends with the call's answer, whatever is still on its way
     finally:
         stream.close()
     await tell("Completed export", "", None)

@@ -239,7 +239,8 @@ class TaskServer:
     def _delete(self, call: Call) -> None:
         life = self._service.delete(call.exec_id)
         exited = pb.message(3, timestamp(life.exited_at)) if life.exited_at else b""
-        call.done(pb.field(1, life.pid) + pb.field(2, life.exit_status) + exited)
+        answer = pb.field(1, life.pid) + pb.field(2, life.exit_status) + exited
+        self._service.after_stop(lambda: call.done(answer))
 
     def _wait(self, call: Call) -> None:
         self._service.wait(call.exec_id, Answer(call.connection, call.stream))

@@ -28,6 +28,7 @@ from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError, Intern
 from hakobune.linux import pidfd, sockets
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
+from hakobune.oci import hooks
 from hakobune.oci.config import Config
 from hakobune.oci.init import messages, parent
 from hakobune.oci.init.child import Streams, open_gate, socket_gate
@@ -50,6 +51,7 @@ NEVER_RAN = 255  # the exit status of a process that could not be made
 MOST_SECONDS = 0x7FFFFFFF  # of a time limit: 68 years
 
 SIDE_ANNOTATION = "io.hakobune.side"  # where the shim is to listen for an engine
+POSTSTOP = "poststop"  # a file of the bundle: hooks that run when the container is gone
 LIMIT_ANNOTATION = "io.hakobune.timeout"  # seconds from its start after which the container is killed
 
 
@@ -210,6 +212,7 @@ class Service:
                 near,
                 socket_gate(near),
                 filter=f"{self.bundle}/filter",
+                poststop=f"{self.bundle}/{POSTSTOP}",
                 made=made,
             )
             pid, _cgroup, _config = parent.create(request, self.id)
@@ -792,6 +795,23 @@ class Service:
         if not exec_id:
             self._observer.event("/tasks/delete", member)
         return member.life
+
+    def after_stop(self, done: Callable[[], None]) -> None:
+        """Run the hooks that come after the container, if it has any, in a worker; then `done()`."""
+        path = f"{self.bundle}/{POSTSTOP}"
+        if self._members or not os.path.exists(path):
+            done()
+            return
+
+        def work(_near: Socket) -> None:
+            for failed in hooks.run_after(path):
+                complain("hook", RuntimeError(failed))
+
+        def ended(_status: int) -> None:
+            channel.close()
+            done()
+
+        channel = self.run_worker(work, ended)
 
     def _drop_cgroup(self) -> None:
         assert self.cgroup is not None

@@ -13,13 +13,7 @@ from hakobune.testing.manager import PrivateManager
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 CLIENTS = [cli for cli in found() if cli.name == "nerdctl"]
-REFUSED = dict.fromkeys(  # what is not served, with what the client is told: it asks for OCI hooks
-    (
-        "run --rm --net none", "run --detach, ps, exec, inspect, stop, rm", "logs", "run --net host",
-        "pause, unpause, kill", "commit",
-    ),
-    "hooks: not supported yet",
-)  # fmt: skip
+REFUSED: dict[str, str] = {}
 
 
 @pytest.mark.parametrize("cli", CLIENTS or [None], ids=lambda cli: cli.title if cli else "none")

@@ -257,3 +257,53 @@ def test_spec_features_version_and_nonsense(hako: Runtime) -> None:
     assert "no such verb" in hako("dance", check=False).stderr
     assert "flag provided but not defined" in hako("state", "--nope", "x", check=False).stderr
     assert "usage" in hako("--help").stdout
+
+
+def hook(script: str, **more: Any) -> dict[str, Any]:
+    return {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"], **more}
+
+
+def test_hooks_run_around_the_life(hako: Runtime) -> None:
+    told = hako.place / "told"
+    path = hako.bundle("true")
+    document = json.loads(Path(path, "config.json").read_text())
+    document["hooks"] = {
+        "prestart": [hook(f"echo prestart >> {told}")],
+        "createRuntime": [hook(f"cat >> {told}; readlink /proc/self/ns/mnt >> {told}")],
+        "poststop": [hook("exit 3"), hook(f"cat >> {told}")],
+    }
+    Path(path, "config.json").write_text(json.dumps(document))
+    name = Path(path).name
+    hako("create", "--bundle", path, name, stdout=subprocess.DEVNULL)
+    first, second = told.read_text().split("\n", 1)
+    assert first == "prestart"
+    created, end = json.JSONDecoder().raw_decode(second)
+    namespace = second[end:].strip()
+    assert (created["id"], created["status"], created["bundle"]) == (name, "creating", path)
+    assert created["pid"] == json.loads(hako("state", name).stdout)["pid"]
+    assert namespace == os.readlink("/proc/self/ns/mnt")  # in the host
+    hako("kill", name, "KILL")
+    hako("delete", "--force", name)
+    assert '"stopped"' in told.read_text()  # although the hook before it failed
+
+
+def test_a_hook_that_fails_leaves_no_container(hako: Runtime) -> None:
+    told = hako.place / "told"
+    path = hako.bundle("true")
+    document = json.loads(Path(path, "config.json").read_text())
+    document["hooks"] = {
+        "createRuntime": [hook("echo why not >&2; exit 4")],
+        "poststop": [hook(f"echo gone > {told}")],
+    }
+    Path(path, "config.json").write_text(json.dumps(document))
+    refused = hako("create", "--bundle", path, Path(path).name, check=False)
+    assert refused.returncode
+    assert "exit status 4: why not" in refused.stderr
+    assert told.read_text() == "gone\n"
+    assert Path(path).name not in hako("list", "-q", check=False).stdout.split()
+    document["hooks"] = {"createRuntime": [hook("sleep 600", timeout=1)]}
+    Path(path, "config.json").write_text(json.dumps(document))
+    assert "longer than its timeout" in hako("create", "--bundle", path, Path(path).name, check=False).stderr
+    document["hooks"] = {"startContainer": [hook("true")]}
+    Path(path, "config.json").write_text(json.dumps(document))
+    assert "startContainer" in hako("create", "--bundle", path, Path(path).name, check=False).stderr

@@ -158,7 +158,7 @@ def test_a_script_of_no_interpreter_fails_at_start(make: Make) -> None:
 @pytest.mark.parametrize(
     ("sections", "error", "text"),
     [
-        ({"hooks": {"prestart": [{"path": "/bin/true"}]}}, Unimplemented, "hooks"),
+        ({"hooks": {"startContainer": [{"path": "/bin/true"}]}}, Unimplemented, "hooks"),
         ({"ociVersion": "2.0"}, InvalidArgument, "ociVersion"),
         ({"mounts": [{"destination": "/x", "type": "nofs"}]}, HakoError, "mount nofs at /x"),
         ({"mounts": [{"destination": "/x", "type": "bind", "source": "/no/src"}]}, HakoError, "bind /no/src"),

@@ -14,9 +14,11 @@ from hakobune.cgroups.cgroup import Cgroup
 from hakobune.containerd.tasks.bundle import Bundle
 from hakobune.containerd.tasks.shim import Shim
 from hakobune.errors import HakoError, Unavailable
+from hakobune.oci import hooks
 from hakobune.proto import shim_pb2 as pb
 
 KILLED = 137
+POSTSTOP = "poststop"  # in the bundle: the hooks of a container's end, which its shim has not run
 SHUTDOWN_SECONDS = 5.0
 _RECORD_SECONDS = 0.5  # how long a zygote may take to write down the end of a shim that was killed
 _LOG = logging.getLogger("hakobune.tasks")
@@ -116,6 +118,8 @@ class Task:
             self._shim.close()
         if lost:
             await asyncio.to_thread(self._remove_cgroup)
+            for failed in await asyncio.to_thread(hooks.run_after, f"{self.bundle.path}/{POSTSTOP}"):
+                _LOG.warning("%s/%s: %s", self.bundle.namespace, self.bundle.id, failed)
         self.bundle.remove()
 
     def close(self) -> None:

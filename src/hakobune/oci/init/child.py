@@ -55,6 +55,7 @@ class Birth:
     config: Config
     root_path: str
     plan: Sequence[Step]
+    hold: tuple[int, int] = (-1, -1)  # a pipe: the mounts wait for a byte of it (hooks); end means: give up
 
 
 def enter_cgroups(tasks: Sequence[int]) -> None:
@@ -102,10 +103,20 @@ def _be_born(birth: Birth) -> None:
         sys.sethostname(config.hostname)
     if config.domainname and config.new("uts"):
         sys.setdomainname(config.domainname)
+    _wait_for_hooks(*birth.hold)
     root = Root(birth.root_path)
     master, slave, passwd = _make_root(birth, root)
     inherit(birth.entry.process, root.warnings)
     finish(birth.entry, root.warnings, master, slave, passwd)
+
+
+def _wait_for_hooks(reading: int, writing: int) -> None:
+    """Until the host's hooks have run; the worker reports one that fails, and here it only ends."""
+    if reading >= 0:
+        os.close(writing)
+        if not os.read(reading, 1):
+            os._exit(1)
+        os.close(reading)
 
 
 def _make_root(birth: Birth, root: Root) -> tuple[int, int, bytes]:

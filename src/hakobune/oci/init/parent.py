@@ -18,7 +18,7 @@ from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError, InvalidArgument, NotFound, Unimplemented
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
-from hakobune.oci import known, seccomp
+from hakobune.oci import hooks, known, seccomp
 from hakobune.oci.config import Config, Process, parse, parse_process
 from hakobune.oci.init import kept, messages
 from hakobune.oci.init.child import (
@@ -66,6 +66,7 @@ class Request:
     clone_parent: bool = True
     preserve: int = 0
     filter: str = ""
+    poststop: str = ""  # file for the hooks that run when the container is gone; "": they are not kept
     made: Callable[[Cgroup, Config], None] = lambda _cgroup, _config: None
 
 
@@ -104,8 +105,7 @@ def _check(config: Config) -> Process:
             raise Unimplemented(f"linux.namespaces: {namespace.type!r} is not supported yet")
     if not config.new("mount"):
         raise InvalidArgument("linux.namespaces: a new mount namespace is needed")
-    if config.hooks and any(config.hooks.values()):
-        raise Unimplemented(f"hooks: not supported yet, got {', '.join(config.hooks)}")
+    hooks.check(config.hooks)
     if config.process is None:
         raise InvalidArgument("process: is needed to create a container")
     return config.process
@@ -167,12 +167,40 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
         plan = plans.build(config, request.rootfs, _cgroup_steps(cgroup, config))
         entry = Entry(process, request.streams, cgroup.open_tasks(), program, program_flags, request.near,
                       request.gate, request.preserve)  # fmt: skip
-        birth = Birth(entry, config, rootfs, plan)
+        birth = Birth(entry, config, rootfs, plan, _hold(config))
         pid = _clone(birth, cgroup, _join_given(config), parent=request.clone_parent)
+        _run_hooks(birth, request, container_id, pid)
     except BaseException:
+        cgroup.kill()
         cgroup.delete(remove_empty_parents=True)
         raise
     return pid, cgroup, config
+
+
+def _hold(config: Config) -> tuple[int, int]:
+    return os.pipe2(os.O_CLOEXEC) if any(config.hooks.get(kind) for kind in hooks.BEFORE) else (-1, -1)
+
+
+def _run_hooks(birth: Birth, request: Request, container_id: str, pid: int) -> None:
+    """With init waiting. Raises FailedPrecondition; init then finds the pipe's end."""
+    config, (reading, writing) = birth.config, birth.hold
+
+    def told(status: str, pid: int) -> bytes:
+        return hooks.state(container_id, status, pid, request.bundle, config.annotations)
+
+    hooks.keep_after(config.hooks, told("stopped", 0), request.poststop)
+    if writing < 0:
+        return
+    os.close(reading)
+    try:
+        hooks.run_before(config.hooks, told("creating", pid))
+        os.write(writing, b"1")
+    except BaseException:
+        if request.poststop:
+            hooks.run_after(request.poststop)  # for what the hooks before the failing one have made
+        raise
+    finally:
+        os.close(writing)
 
 
 def _make_cgroup(path: str, config: Config) -> Cgroup:

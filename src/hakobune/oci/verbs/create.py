@@ -85,7 +85,8 @@ def _launch(container: Container, bundle: str, config: Config, order: Order) -> 
             messages.say_cgroup(near, cgroup.path, "")
 
         gate = _gate(listener, near)
-        request = parent.Request(bundle, (), streams, near, gate, preserve=order.preserve, made=made)
+        request = parent.Request(bundle, (), streams, near, gate, preserve=order.preserve, made=made,
+                                 poststop=f"{container.directory}/{delete.POSTSTOP}")  # fmt: skip
         pid, _cgroup, _config = parent.create(request, container.id)
         messages.say_pid(near, pid)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import FailedPrecondition, NotFound
+from hakobune.oci import hooks
 from hakobune.oci.status import Container
 
 SECONDS = 10.0
+POSTSTOP = "poststop"  # in the container's directory: the hooks for its end
 
 
 def delete(root: str, container_id: str, *, force: bool) -> None:
@@ -28,6 +31,8 @@ def delete(root: str, container_id: str, *, force: bool) -> None:
     if status in ("running", "paused") and not force:
         raise FailedPrecondition(f"cannot delete container {container_id} that is not stopped: {status}")
     end(Cgroup.find(record.cgroup))
+    for failed in hooks.run_after(f"{container.directory}/{POSTSTOP}"):
+        print(f"hako-runtime: {failed}", file=sys.stderr)
     container.forget()
 
 

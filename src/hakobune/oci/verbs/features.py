@@ -6,6 +6,7 @@ import json
 
 from hakobune.oci.capabilities import NUMBERS
 from hakobune.oci.config import NAMESPACES
+from hakobune.oci.hooks import SERVED
 from hakobune.oci.rootfs.options import NAMES as MOUNT_OPTIONS
 from hakobune.oci.verbs.spec import VERSION
 
@@ -16,7 +17,7 @@ def features() -> str:
         {
             "ociVersionMin": "1.0.0",
             "ociVersionMax": VERSION,
-            "hooks": [],
+            "hooks": list(SERVED),
             "mountOptions": sorted(MOUNT_OPTIONS),
             "linux": {
                 "namespaces": sorted(set(NAMESPACES) - {"user", "time"}),

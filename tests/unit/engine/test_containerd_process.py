@@ -56,8 +56,10 @@ class Rig:
         """Of whoever answers, 0 for nobody."""
         try:
             reader, writer = await asyncio.open_unix_connection(self.config.containerd_address)
-            answer = await reader.read()
-            writer.close()
+            try:
+                answer = await reader.read()
+            finally:  # it may be killed meanwhile, or our time be over
+                writer.close()
         except OSError:
             return 0
         return int(answer or 0)

@@ -69,6 +69,7 @@ class Shim:
         self.loop = Loop()
         self._publisher = Publisher(self.loop, birth.events_address, birth.namespace)
         self._service = Service(self.loop, birth.id, birth.bundle, self)
+        self._service.namespace = birth.namespace
         self._side = SideServer(self.loop, self._service, self._follow)
         self._service.on_side_path = self._listen_side
         self._rounds = 0

@@ -71,6 +71,7 @@ class Service:
         self.bundle = bundle
         self.rootfs: Sequence[Mount] = ()
         self.side_path = ""
+        self.namespace = ""  # containerd's
         self.cgroup: Cgroup | None = None
         self.oom: oom.Watch | None = None
         self.limit = 0  # seconds that the container may run, 0 for ever
@@ -246,6 +247,7 @@ class Service:
             stderr=spec.stderr,
             spill=self.bundle,
             on_drained=lambda: self._settle(member),
+            owner=(self.id, self.namespace),
         )
         return member
 

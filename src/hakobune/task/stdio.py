@@ -6,6 +6,7 @@ Where the output goes is a URI of the task's request:
   attach:                              to the attached clients only
   json-file:///path?max-size=&max-file=   to a log in Docker's json-file format, and to clients
   /path                                to a FIFO that a containerd client has made
+  binary:///path?name=value            to a program that is started for it (task/logger.py)
 and where the input comes from: "" (/dev/null), `attach:` (clients; `attach:?once=1` closes it with the
 first client that ends its sending), or a FIFO's path.
 Imports: os, duplex, logs.json_file, wire.
@@ -20,6 +21,7 @@ from typing import Protocol
 from hakobune.logs.json_file import Writer
 from hakobune.oci.init import terminal
 from hakobune.oci.init.child import Streams
+from hakobune.task import logger
 from hakobune.task.duplex import Duplex
 from hakobune.task.loop import Loop, complain
 from hakobune.task.luggage import Luggage, Packed
@@ -71,13 +73,14 @@ class Stdio:
     """
 
     def __init__(self, loop: Loop, *, terminal: bool, stdin: str, stdout: str, stderr: str,
-                 spill: str, on_drained: Callable[[], None]) -> None:  # fmt: skip
+                 spill: str, on_drained: Callable[[], None], owner: tuple[str, str] = ("", "")) -> None:  # fmt: skip
         self.terminal = terminal
         self.stdin_uri, self.stdout_uri, self.stderr_uri = stdin, stdout, stderr
         self._once = stdin.endswith("?once=1")
         self._loop = loop
         self._log: Log | None = None
         self._spill = spill
+        self._owner = owner  # container id and namespace, for a logging program
         self._on_drained = on_drained
         self._clients: list[Client] = []
         self._outputs: dict[str, Duplex] = {}
@@ -171,6 +174,9 @@ class Stdio:
     # --- FIFOs of a containerd client ---
 
     def _open_fifos(self) -> None:
+        if self.stdout_uri.startswith(logger.SCHEME):
+            for stream, fd in logger.start(self.stdout_uri, *self._owner).items():
+                self._fifos[stream] = self._fifo(fd)
         for stream, uri in (("stdout", self.stdout_uri), ("stderr", self.stderr_uri)):
             if uri.startswith("/") and not (self.terminal and stream == "stderr"):
                 # Opened for both directions, so that it neither blocks now nor breaks without a reader.

@@ -475,6 +475,32 @@ def _sandboxes(cli: Cli) -> None:
     cli("sandboxes", "ls")
 
 
+@check("run --detach --log-uri binary://")
+def _log_uri(cli: Cli) -> None:
+    _image(cli)
+    told = cli.scratch / f"{cli.namespace}.log"
+    logger = cli.scratch / "logger"
+    logger.write_text(
+        '#!/bin/sh\nexec 5>&-\n{ cat <&3; echo "$CONTAINER_ID $CONTAINER_NAMESPACE $1 $2"; cat <&4; } > "$2.new"\n'
+        'mv "$2.new" "$2"\n'
+    )
+    logger.chmod(0o755)
+    uri = f"binary://{logger}?to={told}"
+    _run(cli, "--detach", "--log-uri", uri, IMAGE, "one", "sh", "-c", "echo out; echo err >&2")
+    _wait_stopped(cli, "one")
+    _wait_for(told)
+    assert told.read_text() == f"out\none {cli.namespace} to {told}\nerr\n", told.read_text()
+    _stopped(cli)
+
+
+def _wait_for(path: Path) -> None:
+    for _ in range(500):
+        if path.exists():
+            return
+        select.select([], [], [], 0.02)
+    raise Failed(f"{path.name} is not written")
+
+
 # --- nerdctl ---
 
 

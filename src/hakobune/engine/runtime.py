@@ -17,6 +17,7 @@ from hakobune.containerd.client import Client
 from hakobune.containerd.client.containers import Container as Record
 from hakobune.containerd.client.events import Subscription, TaskExit, TaskOOM
 from hakobune.errors import AlreadyExists, HakoError, NotFound, Unavailable
+from hakobune.failpoint import reach
 from hakobune.spec.mount import Mount
 
 RUNTIME = "io.containerd.hako.v1"
@@ -153,6 +154,7 @@ class ContainerdRuntime:
         except AlreadyExists:  # of a start that was cut
             await self.delete(record.id)
             await self._client.containers.create(record)
+        reach("engine.start.record")
         try:
             return await self._client.tasks.create(
                 record.id,
@@ -194,6 +196,7 @@ class ContainerdRuntime:
                 await self._client.tasks.kill(identity, 9, everyone=True)
                 await self._client.tasks.wait(identity)
                 await self._client.tasks.delete(identity)
+        reach("engine.delete.task")
         with contextlib.suppress(NotFound):
             await self._client.containers.delete(identity)
 

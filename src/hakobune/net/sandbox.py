@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface
 
 from hakobune.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from hakobune.failpoint import reach
 from hakobune.linux import rtnetlink as rt
 from hakobune.linux.netlink import Netlink
 from hakobune.net import ipam, ports
@@ -93,10 +94,12 @@ class Sandboxes:
             return self._attachment(sandbox, (), ())
         namespace = Namespace.make()
         held = Held()
+        reach("net.attach.namespace")
         try:
             places = self._choose_places(sandbox, wanted)
             published = self._hold_ports(sandbox, places, wanted.ports, held)
             self._store.save(sandbox, places, published)
+            reach("net.attach.recorded")
         except BaseException:
             held.close()
             _abandon(namespace)
@@ -108,7 +111,9 @@ class Sandboxes:
                 inside.run([rt.set_up(rt.LOOPBACK)])
                 self._wire(inside, held.netns, places)
                 self._set_route(inside, sandbox, places)
+                reach("net.attach.wired")
             self._rules.open(published)
+            reach("net.attach.open")
         except BaseException:
             self._undo(container_id)
             raise
@@ -144,9 +149,12 @@ class Sandboxes:
             return
         places = self._store.places(container=container_id)
         self._shut(self._store.ports(container=container_id))
+        reach("net.detach.shut")
         self._unwire(places, namespace_ends=True)
+        reach("net.detach.unwired")
         self._delete_leftovers()
         self._store.delete(container_id)
+        reach("net.detach.forgotten")
         self._let_go(container_id)
 
     def close(self, *, remove: bool) -> None:

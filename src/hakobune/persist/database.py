@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hakobune.errors import FailedPrecondition, HakoError, Internal, ResourceExhausted
+from hakobune.failpoint import slow
 
 _CHECKPOINT_PAGES = 128
 _RESERVED_BYTES = 1 << 20  # twice what the log holds between two checkpoints
@@ -50,6 +51,8 @@ class Database:
 
     def execute(self, sql: str, values: Values = ()) -> int:
         """Run one statement; returns the number of changed rows. A constraint that is broken raises sqlite3.IntegrityError."""
+        if not self._connection.in_transaction:
+            slow()
         try:
             return self._connection.execute(sql, values).rowcount
         except sqlite3.IntegrityError:
@@ -75,6 +78,7 @@ class Database:
         self.execute("BEGIN IMMEDIATE")
         try:
             yield
+            slow()
             self.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hakobune.errors import FailedPrecondition, HakoError
+from hakobune.failpoint import reach
 from hakobune.linux import sockets, syscalls
 from hakobune.linux.sockets import Socket
 from hakobune.logs import render
@@ -134,6 +135,7 @@ class Shim:
             self._shutdown()
             return
         if self.loop.turns == self._turns and self.move(handover.ASLEEP):
+            reach("shim.move.left")
             os._exit(handover.LEFT)
         self._expect_rest()
 
@@ -212,6 +214,7 @@ class Shim:
             os.unlink(self._birth.socket_path)
         except OSError:
             pass  # the manager has taken it away already
+        reach("shim.shutdown")
         self._linger()
 
     def _linger(self) -> None:
@@ -229,6 +232,7 @@ def run(birth: Birth, listener: Socket) -> None:
     """The life of a shim's process, after the zygote's descriptors are closed. Returns at its end."""
     _settle_in(birth)
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    reach("shim.born")
     _live(lambda: Shim(birth, listener))
 
 
@@ -243,8 +247,10 @@ def take_over(birth: Birth, adoption: Adoption) -> None:
         _live(lambda: shim)
         return
     handover.take_over(adoption.channel)
+    reach("shim.move.taken")
     handover.sleep([(luggage.fds[place], events) for place, events in offer.polls], offer.seconds)
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    reach("shim.move.woken")
     _live(lambda: Shim.restored(birth, adoption.fds[0], luggage))
 
 

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from hakobune.cgroups import layout
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError
+from hakobune.failpoint import reach
 from hakobune.linux import pidfd, sockets, syscalls
 from hakobune.linux.sockets import Socket
 from hakobune.oci import capabilities, known, seccomp_default
@@ -112,6 +113,7 @@ class Zygote:
 
     def _fork(self, birth: bootstrap.Birth) -> str:
         listener = _listen(birth.socket_path, sockets.STREAM)
+        reach("zygote.shim.listening")
         try:
             pid = os.fork()
         except OSError:
@@ -121,6 +123,7 @@ class Zygote:
         if pid:
             listener.close()
             self._shims[pid] = birth
+            reach("zygote.shim.forked")
             return f"OK\0{pid}"
         self._become_shim(birth, [listener.fileno()])
         self._child = lambda: bootstrap.run(birth, listener)
@@ -137,6 +140,7 @@ class Zygote:
                 self._child = lambda: bootstrap.take_over(birth, bootstrap.Adoption(offer, old, fds))
                 return
             self._shims[pid] = birth
+            reach("zygote.adopt.forked")
         except (OSError, ValueError) as err:
             complain("adopt a shim", err)
         for fd in fds:
@@ -201,11 +205,13 @@ def _bury(birth: bootstrap.Birth, status: int) -> None:
     complain(f"shim of {birth.id} ended with wait status {status}", RuntimeError("its container is killed"))
     try:
         _end_cgroup(f"{birth.bundle}/cgroup")
+        reach("zygote.bury.killed")
         path = f"{birth.bundle}/exit_status"
         if not os.path.exists(path):
             with open(path + ".new", "w") as file:
                 file.write(f"137 {time.time_ns()}")
             os.rename(path + ".new", path)
+            reach("zygote.bury.recorded")
     except (OSError, HakoError) as err:
         complain(f"end the container {birth.id}", err)
 

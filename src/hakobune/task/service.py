@@ -25,6 +25,7 @@ from typing import Protocol
 from hakobune.cgroups import metrics
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError, Internal, InvalidArgument, NotFound
+from hakobune.failpoint import reach
 from hakobune.linux import pidfd, sockets
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
@@ -220,6 +221,7 @@ class Service:
             messages.say_pid(near, pid)
 
         self._launch(member, work, open_log(spec.stdout))
+        reach("shim.create.launched")
 
     def exec(self, spec: Spec) -> None:
         """Remember an exec; its process is made by `start`. Raises AlreadyExists, FailedPrecondition.
@@ -381,6 +383,7 @@ class Service:
         path, limit, side = packet[1:].decode().split("\n", 2)
         self.cgroup = Cgroup.find(path)
         self._write("cgroup", path)
+        reach("shim.create.cgroup")
         self.limit = int(limit)
         self.oom = oom.Watch(self._loop, self.cgroup, self._out_of_memory)
         if side:
@@ -397,6 +400,7 @@ class Service:
             pass  # it has ended already; its exit is in _early
         if not member.exec_id:
             self._write("init.pid", f"{pid}")
+            reach("shim.create.pid")
         self._take_early(member)
         early = self._early.pop(pid, None)
         if not self._launching():
@@ -423,6 +427,7 @@ class Service:
             return  # it goes on by itself; the end of the channel tells that exec(2) has succeeded
         reply, member.pending = member.pending, None
         self._observer.event("/tasks/create", member)
+        reach("shim.create.ready")
         if reply is not None:
             reply.done(member.life.pid)
 
@@ -524,6 +529,7 @@ class Service:
         assert member.channel is not None
         try:
             member.channel.send(messages.START)
+            reach("shim.start.sent")
         except OSError:
             pass  # it has died; the end of the channel tells
 
@@ -538,6 +544,7 @@ class Service:
             self.expires = self._loop.later(self.limit, self._expire)
         reply, member.pending = member.pending, None
         self._observer.event("/tasks/exec-started" if member.exec_id else "/tasks/start", member)
+        reach("shim.start.told")
         if reply is not None:
             reply.done(member.life.pid)
         self._settle(member)
@@ -613,7 +620,9 @@ class Service:
             self.cgroup.kill()
         except (OSError, HakoError) as err:
             complain("kill what is left", err)
+        reach("shim.exit.reaped")
         self._write("exit_status", f"{member.life.exit_status} {member.life.exited_at}")
+        reach("shim.exit.recorded")
 
     def _too_late(self, member: Member) -> None:
         """Somebody outside the container holds its pipes: the exit is not kept back for that."""
@@ -643,6 +652,7 @@ class Service:
 
     def _tell(self, member: Member) -> None:
         self._observer.event("/tasks/exit", member)
+        reach("shim.exit.told")
         waiters, member.waiters = member.waiters, []
         for waiter in waiters:
             waiter(member.life)
@@ -661,6 +671,7 @@ class Service:
         if member.stdio is not None:
             member.stdio.answer()
         self._observer.answer(member)
+        reach("shim.exit.answered")
 
     def engine_gone(self) -> None:
         """Nobody is left who could release: do it ourselves."""
@@ -788,6 +799,7 @@ class Service:
         self.release(member)
         if not exec_id and self.cgroup is not None:
             self._drop_cgroup()
+        reach("shim.delete.cgroup")
         member.life.feed(Event.DELETED)
         del self._members[exec_id]
         self._drop_ahead(member)
@@ -796,6 +808,7 @@ class Service:
             member.stdio.close()
         if not exec_id:
             self._observer.event("/tasks/delete", member)
+            reach("shim.delete.told")
         return member.life
 
     def after_stop(self, done: Callable[[], None]) -> None:

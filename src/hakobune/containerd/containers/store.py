@@ -10,6 +10,7 @@ from hakobune.containerd.filters import Filter, Get, fields
 from hakobune.containerd.metadata.schema import pack_labels
 from hakobune.containerd.serving import check_name
 from hakobune.errors import AlreadyExists, InvalidArgument, NotFound
+from hakobune.failpoint import reach
 from hakobune.persist.database import Database
 from hakobune.proto.containers_pb2 import Container
 
@@ -51,6 +52,7 @@ class Containers:
         container.updated_at.CopyFrom(container.created_at)
         try:
             self._write("INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?)", namespace, container)
+            reach("containerd.record.made")
         except sqlite3.IntegrityError:
             raise AlreadyExists(f'container "{container.id}": already exists') from None
         return container
@@ -73,6 +75,7 @@ class Containers:
             "DELETE FROM containers WHERE ns = ? AND id = ?", (namespace, container_id)
         ):
             raise NotFound(f'container "{container_id}" in namespace "{namespace}": not found')
+        reach("containerd.record.deleted")
 
     def _write(self, sql: str, namespace: str, container: Container) -> None:
         self._database.execute(

@@ -30,6 +30,7 @@ from hakobune.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from hakobune.failpoint import slow
 from hakobune.persist.database import Database, Row
 
 INGEST_LIFE = 24 * 3600 * 1_000_000_000  # how long an unfinished write is kept, in nanoseconds
@@ -292,7 +293,7 @@ class Writer:
             raise FailedPrecondition(
                 f"unexpected commit digest {digest}, expected {wanted}: failed precondition"
             )
-        await asyncio.to_thread(os.fsync, self._fd)
+        await asyncio.to_thread(_to_the_disk, self._fd)
         self._content.publish(self._namespace, self.ingest.ref, digest, self.offset, labels, lease)
         return digest
 
@@ -309,6 +310,11 @@ class Writer:
             os.close(self._fd)
             self._fd = -1
             self._content.release(self._namespace, self.ingest.ref)
+
+
+def _to_the_disk(fd: int) -> None:
+    slow()
+    os.fsync(fd)
 
 
 def check_digest(digest: str) -> str:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from hakobune.containerd.filters import Filter, fields
 from hakobune.containerd.metadata.schema import hold, pack_labels, unpack_labels
 from hakobune.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from hakobune.failpoint import reach
 from hakobune.persist.database import Database, Row
 from hakobune.spec.mount import Mount
 
@@ -139,6 +140,8 @@ class Overlay:
             made = self.stat(namespace, key)
             hold(self._database, namespace, lease, f"snapshots/{NAME}", key)
             self._make_directories(made, above)
+            reach("containerd.snapshot.directories")
+        reach("containerd.snapshot.made")
         return self._mounts(namespace, made)
 
     def _make_directories(self, made: Snapshot, above: Snapshot | None) -> None:
@@ -213,6 +216,7 @@ class Overlay:
         if child is not None:
             raise FailedPrecondition(f"cannot remove snapshot with child: {key} has {child['name']}")
         self._database.execute("DELETE FROM snapshots WHERE id = ?", (found.id,))
+        reach("containerd.snapshot.forgotten")
         self._bury(str(found.id))
 
     async def usage(self, namespace: str, key: str) -> tuple[int, int]:
@@ -228,6 +232,7 @@ class Overlay:
         doomed = f"{self._root}/{_DOOMED}{directory}"
         with contextlib.suppress(FileNotFoundError):
             os.rename(f"{self._root}/{directory}", doomed)
+            reach("containerd.snapshot.doomed")
             task = asyncio.ensure_future(asyncio.to_thread(shutil.rmtree, doomed, True))
             self._removals.add(task)
             task.add_done_callback(self._removals.discard)

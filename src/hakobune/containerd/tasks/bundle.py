@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hakobune.errors import InvalidArgument, ResourceExhausted
+from hakobune.failpoint import reach
 
 _KIND = "io.containerd.runtime.v2.task"
 _LONGEST_SOCKET = 107  # sun_path
@@ -51,6 +52,7 @@ class Bundle:
                 shutil.rmtree(self.path)
                 os.mkdir(self.path, 0o711)
             self._write("address", f"unix://{self.socket}".encode())
+            reach("containerd.bundle.address")
             os.mkdir(f"{self.path}/rootfs", 0o711)
             self._write("config.json", config)
         except OSError as err:

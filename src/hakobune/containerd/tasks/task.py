@@ -14,6 +14,7 @@ from hakobune.cgroups.cgroup import Cgroup
 from hakobune.containerd.tasks.bundle import Bundle
 from hakobune.containerd.tasks.shim import Shim
 from hakobune.errors import HakoError, Unavailable
+from hakobune.failpoint import reach
 from hakobune.oci import hooks
 from hakobune.proto import shim_pb2 as pb
 
@@ -72,6 +73,7 @@ class Task:
     async def bury(self, *, tell: bool) -> None:
         """The shim is gone: the container ends with it, and its exit is found or decided."""
         await asyncio.to_thread(self._kill)
+        reach("containerd.bury.killed")
         found = self.bundle.exit_status()
         for _ in range(int(_RECORD_SECONDS / 0.02)):
             if found is not None:
@@ -116,11 +118,14 @@ class Task:
                 await self._shim.call("Shutdown", request, Empty, SHUTDOWN_SECONDS)
         if self._shim is not None:
             self._shim.close()
+        reach("containerd.dispose.shutdown")
         if lost:
             await asyncio.to_thread(self._remove_cgroup)
             for failed in await asyncio.to_thread(hooks.run_after, f"{self.bundle.path}/{POSTSTOP}"):
                 _LOG.warning("%s/%s: %s", self.bundle.namespace, self.bundle.id, failed)
+        reach("containerd.dispose.cgroup")
         self.bundle.remove()
+        reach("containerd.dispose.bundle")
 
     def close(self) -> None:
         """Hang up and leave everything to the next manager."""

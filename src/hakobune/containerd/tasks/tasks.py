@@ -25,6 +25,7 @@ from hakobune.errors import (
     Unavailable,
     Unimplemented,
 )
+from hakobune.failpoint import reach
 from hakobune.proto import event_types_pb2 as events
 from hakobune.proto import shim_pb2 as pb
 from hakobune.proto import task_types_pb2, tasks_pb2, types_pb2
@@ -82,8 +83,11 @@ class Tasks:
             if key in self._disposals:
                 await self._disposals[key]
             task.bundle.create(container.spec.value)
+            reach("containerd.create.bundle")
             await self._make_shim(task)
+            reach("containerd.create.shim")
             task.pid = (await task.shim.call("Create", _create(task, request), pb.CreateTaskResponse)).pid
+            reach("containerd.create.made")
         except BaseException:
             await self._undo(task)
             self._tasks.pop(key, None)
@@ -126,6 +130,7 @@ class Tasks:
             end = End(found.pid, found.exit_status, _at(found))
         except Unavailable:
             end, lost = await task.lost(), True
+        reach("containerd.delete.answered")
         key = (namespace, container_id)
         if self._tasks.pop(key, None) is None:
             raise NotFound(f"task {container_id} not found: not found")
@@ -167,6 +172,7 @@ class Tasks:
         request = pb.StartRequest(id=container_id, exec_id=exec_id)
         try:
             pid: int = (await task.shim.call("Start", request, pb.StartResponse)).pid
+            reach("containerd.start.done")
         except Unavailable:
             await task.lost()
             raise FailedPrecondition(f"cannot start: the shim of {container_id} has gone") from None

@@ -21,6 +21,7 @@ from hakobune.engine.containers.deps import Deps, Image, now
 from hakobune.engine.containers.model import Container, MountPoint
 from hakobune.engine.containers.store import check_name
 from hakobune.errors import HakoError, InvalidArgument
+from hakobune.failpoint import reach
 
 
 async def create(deps: Deps, name: str, body: Any) -> tuple[Container, list[str]]:
@@ -81,10 +82,14 @@ def _free_name(deps: Deps) -> str:
 
 async def _make(deps: Deps, container: Container, image: Image, points: Iterable[MountPoint]) -> None:
     os.mkdir(deps.directory(container), 0o710)
+    reach("engine.create.directory")
     container.rootfs = await deps.runtime.prepare(container.id, image.chain)
+    reach("engine.create.snapshot")
     container.mounts = tuple([await _settle(deps, container, point) for point in points])
+    reach("engine.create.volumes")
     container.name = container.name or _free_name(deps)  # nobody can take it between here and the record
     deps.store.add(container)
+    reach("engine.create.recorded")
 
 
 async def _settle(deps: Deps, container: Container, point: MountPoint) -> MountPoint:

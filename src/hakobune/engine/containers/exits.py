@@ -18,6 +18,7 @@ from hakobune.engine.containers.wait import CONDITIONS, answer, answer_ended
 from hakobune.engine.http.message import Taken
 from hakobune.engine.runtime import Ended
 from hakobune.errors import HakoError, NotFound
+from hakobune.failpoint import reach
 
 KILLED = 137
 SHIM_KILLED = "its shim was killed, and the container with it"
@@ -37,6 +38,7 @@ async def ended(deps: Deps, container: Container, end: Ended) -> None:
 
 async def _end(deps: Deps, container: Container, end: Ended) -> bool:
     """Record, release, clean up; returns whether it is to start again."""
+    reach("engine.exit.heard")
     state = container.state
     ran = max(0.0, (end.at - state.started_at) / 1e9)
     state.status, state.pid = "exited", 0
@@ -54,17 +56,21 @@ async def _end(deps: Deps, container: Container, end: Ended) -> bool:
         container.backoff = lifecycle.next_backoff(container.backoff, ran)
     container.network = {}
     deps.store.save_at_last(container)
+    reach("engine.exit.recorded")
     await _release(container)
+    reach("engine.exit.released")
     deps.tell(container, "die", exitCode=str(end.exit_code), execDuration=str(int(ran)))
     try:
         await deps.runtime.delete(container.id)
     except HakoError as err:
         print(f"hakod: task of {container.short_id} not deleted: {err}", file=sys.stderr)
+    reach("engine.exit.deleted")
     with contextlib.suppress(HakoError, OSError):
         deps.networks.detach(container.id)
     with contextlib.suppress(OSError):  # a shim that was killed leaves it
         os.unlink(deps.side_path(container))
     container.execs.clear()
+    reach("engine.exit.settled")
     container.ended.set()
     return again
 

@@ -10,6 +10,7 @@ from hakobune.engine.containers.deps import Deps
 from hakobune.engine.containers.model import Container
 from hakobune.engine.containers.wait import answer
 from hakobune.errors import Conflict, HakoError, NotFound, NotModified
+from hakobune.failpoint import reach
 
 
 async def remove(deps: Deps, container: Container, *, force: bool = False, volumes: bool = False) -> None:
@@ -28,6 +29,7 @@ async def remove(deps: Deps, container: Container, *, force: bool = False, volum
         container.state.status = "removing"
         container.drop_volumes = volumes
         deps.store.save_at_last(container)  # on a full disk it is what helps
+        reach("engine.remove.marked")
         await take_apart(deps, container)
 
 
@@ -47,8 +49,11 @@ async def take_apart(deps: Deps, container: Container) -> None:
     """Everything of a container whose removal is recorded; the caller holds the lock. Idempotent."""
     try:
         await deps.runtime.delete(container.id)
+        reach("engine.remove.task")
         deps.networks.detach(container.id)
+        reach("engine.remove.network")
         await deps.runtime.discard(container.id)
+        reach("engine.remove.snapshot")
     except HakoError as err:
         container.state.status, container.state.error = "dead", str(err)
         deps.store.save_at_last(container)
@@ -58,9 +63,12 @@ async def take_apart(deps: Deps, container: Container) -> None:
             deps.volumes.release(point.name, container.id)
             if container.drop_volumes and point.anonymous:
                 _drop_volume(deps, point.name)
+    reach("engine.remove.volumes")
     await asyncio.to_thread(shutil.rmtree, deps.directory(container), ignore_errors=True)
     deps.execs.forget(container.id)
+    reach("engine.remove.directory")
     deps.store.remove(container)
+    reach("engine.remove.forgotten")
     container.removed = True
     container.ended.set()
     deps.tell(container, "destroy")

@@ -20,6 +20,7 @@ from hakobune.engine.containers.wait import lend
 from hakobune.engine.http.message import Taken
 from hakobune.engine.runtime import Streams
 from hakobune.errors import HakoError, InvalidArgument, NotFound
+from hakobune.failpoint import reach
 from hakobune.net.model import Attachment, Endpoint, EndpointState, PortBinding, Wanted
 from hakobune.shim.client import Side
 
@@ -51,12 +52,14 @@ async def launch(deps: Deps, container: Container) -> None:
     except BaseException:
         await _failed(deps, container, HakoError("the start was interrupted"))
         raise
+    reach("engine.start.started")
     state = container.state
     state.status, state.pid, state.started_at = "running", pid, now()
     state.exit_code, state.error, state.oom_killed, state.finished_at = 0, "", False, 0
     container.ended.clear()
     deps.store.save_at_last(container)
     deps.tell(container, "start")
+    reach("engine.start.recorded")
 
 
 async def _launch(deps: Deps, container: Container) -> int:
@@ -65,12 +68,17 @@ async def _launch(deps: Deps, container: Container) -> int:
     _check_sources(container)
     identity = identify(container)
     attachment = _attach(deps, container)
+    reach("engine.start.network")
     spec = build(container, _surroundings(deps, container, identity, attachment))
+    reach("engine.start.files")
     await deps.runtime.create(
         container.id, container.image_name, spec, container.rootfs, _streams(deps, container)
     )
+    reach("engine.start.created")
     container.side = await Side.connect(deps.side_path(container))
+    reach("engine.start.side")
     await _hand_over(container, container.side)
+    reach("engine.start.handed")
     return await deps.runtime.start(container.id)
 
 

@@ -19,6 +19,7 @@ from typing import Protocol
 from hakobune.engine.volumes.model import ANONYMOUS, DRIVER, Volume, check_driver, check_name, check_options
 from hakobune.engine.volumes.trash import Trash
 from hakobune.errors import Conflict, Internal, InvalidArgument, NotFound, ResourceExhausted
+from hakobune.failpoint import reach
 from hakobune.persist.database import Database
 
 MIGRATION = """
@@ -109,6 +110,7 @@ class Volumes:
             name, self._directory(name), time.time_ns(), {**(labels or {}), **marks}, dict(options or {})
         )
         self._remember(volume, user)
+        reach("engine.volume.recorded")
         try:
             _make(volume)
         except BaseException:
@@ -180,6 +182,7 @@ class Volumes:
             self._trash.throw(name)
         except OSError as err:
             raise Internal(f"remove {name}: {err.strerror}") from err
+        reach("engine.volume.thrown")
         self._forget(name)
         self._tell(volume, "destroy")
 

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hakobune.failpoint import reach
 from hakobune.linux import sockets
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
@@ -93,6 +94,7 @@ def _be_born(birth: Birth) -> None:
     forget_signals()
     os.umask(0)  # device nodes and mount points get the modes that they are asked for
     enter_cgroups(birth.entry.tasks)
+    reach("oci.init.entered")
     config = birth.config
     if config.new("cgroup"):
         sys.unshare(sys.CLONE_NEWCGROUP)  # after the move: its root is where we are now
@@ -106,6 +108,7 @@ def _be_born(birth: Birth) -> None:
     _wait_for_hooks(*birth.hold)
     root = Root(birth.root_path)
     master, slave, passwd = _make_root(birth, root)
+    reach("oci.init.rooted")
     inherit(birth.entry.process, root.warnings)
     finish(birth.entry, root.warnings, master, slave, passwd)
 
@@ -162,10 +165,12 @@ def finish(entry: Entry, warnings: list[str], master: int, slave: int, passwd: b
     privileges.set_limits(process.rlimits, warnings)
     path, env = _shed(entry, warnings, passwd)
     messages.say_ready(entry.near, warnings, master)
+    reach("oci.init.ready")
     if master >= 0:
         os.close(master)
     if not entry.gate():
         os._exit(1)
+    reach("oci.init.go")
     for fd in range(3, 3 + entry.preserve):
         os.set_inheritable(fd, True)
     sys.close_range(3 + entry.preserve, cloexec=True)

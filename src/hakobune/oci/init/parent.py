@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError, InvalidArgument, NotFound, Unimplemented
+from hakobune.failpoint import reach
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
 from hakobune.oci import hooks, known, seccomp
@@ -164,11 +165,13 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
     cgroup = _make_cgroup(cgroup_path(config, container_id), config)
     try:
         request.made(cgroup, config)
+        reach("oci.create.cgroup")
         plan = plans.build(config, request.rootfs, _cgroup_steps(cgroup, config))
         entry = Entry(process, request.streams, cgroup.open_tasks(), program, program_flags, request.near,
                       request.gate, request.preserve)  # fmt: skip
         birth = Birth(entry, config, rootfs, plan, _hold(config))
         pid = _clone(birth, cgroup, _join_given(config), parent=request.clone_parent)
+        reach("oci.create.cloned")
         _run_hooks(birth, request, container_id, pid)
     except BaseException:
         cgroup.kill()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import shutil
 import sqlite3
+import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hakobune.containerd.client import Client
 from hakobune.errors import HakoError
+from hakobune.net.rules import table_name
 from hakobune.testing.engine import PrivateEngine
 from hakobune.testing.processes import command_lines
 
@@ -27,11 +31,16 @@ class Audit:
 
     engine: PrivateEngine
     ids: set[str] = field(default_factory=set)
+    veths: set[str] = field(default_factory=set)
 
     def note(self) -> None:
         """Remember the containers that are on record now; the daemons need not be there."""
         with contextlib.suppress(sqlite3.Error):
             self.ids.update(identity for (identity,) in self._select("engine.db", "SELECT id FROM container"))
+        with contextlib.suppress(sqlite3.Error):
+            self.veths.update(
+                name for (name,) in self._select("network.db", "SELECT veth FROM net_endpoints")
+            )
 
     def leaked(self, *, patience: float = 8.0) -> list[str]:
         """Leftovers that do not go away within `patience` seconds; the engine has to be up, without containers."""
@@ -39,7 +48,7 @@ class Audit:
         while True:
             found = [
                 *self._files(), *self._rows(), *self._below(), *self._links(), *self._cgroups(), *self._processes(),
-                *self._mounts(),
+                *self._mounts(), *self._rules(),
             ]  # fmt: skip
             if not found or time.monotonic() > end:
                 return found
@@ -95,10 +104,28 @@ class Audit:
         return asyncio.run(ask())
 
     def _links(self) -> list[str]:
-        """Ports of the bridge."""
+        """Ports of the bridge, and ends of pairs that were seen, wherever they are now."""
+        found = set(os.listdir("/sys/class/net")) & self.veths
         with contextlib.suppress(FileNotFoundError):
-            return [f"link {name}" for name in os.listdir(f"/sys/class/net/{self.engine.bridge}/brif")]
-        return []
+            found |= set(os.listdir(f"/sys/class/net/{self.engine.bridge}/brif"))
+        return [f"link {name}" for name in sorted(found)]
+
+    def _rules(self) -> list[str]:
+        """Elements in the maps and sets of the packet filter's table that lead to a container."""
+        program = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+        if program is None:
+            return []
+        command = [program, "-j", "list", "table", "ip", table_name(self.engine.bridge)]
+        listed = subprocess.run(command, capture_output=True, check=False)
+        if listed.returncode:
+            return []
+        objects = [next(iter(one.items())) for one in json.loads(listed.stdout)["nftables"]]
+        found = [
+            one
+            for kind, one in objects
+            if kind == "map" and one["name"].startswith("ports_") and one.get("elem")
+        ]
+        return [f"elements of {one['name']}: {one['elem']}"[:200] for one in found]
 
     def _cgroups(self) -> list[str]:
         found = []

@@ -27,6 +27,7 @@ class Stage:
     program: str
     audit: Audit
     clients: list[subprocess.Popen[str]] = field(default_factory=list)
+    spoiled: bool = False  # a test has failed on it
 
     @property
     def environment(self) -> dict[str, str]:
@@ -90,6 +91,11 @@ class Stage:
             if name == "hakod" and self.engine.process:
                 self.engine.process.wait()
                 self.engine.process = None
+
+    def up(self) -> None:
+        """An engine that has ended is started again."""
+        if self.engine.process is None or self.engine.process.poll() is not None:
+            self.engine.start()
 
     def clear(self) -> None:
         """Remove every container; nothing of any may be left."""

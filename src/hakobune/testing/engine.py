@@ -8,6 +8,7 @@ network namespaces, nftables tables and files that are this engine's.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import select
 import shutil
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +52,7 @@ class PrivateEngine:
     root: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="hk-", dir="/tmp")))
     bridge: str = field(default_factory=lambda: f"hk{secrets.token_hex(4)}")
     bip: str = field(default_factory=lambda: free_subnet())
+    environment: Mapping[str, str] = field(default_factory=dict)  # beside ours, for the daemons
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -90,8 +93,9 @@ class PrivateEngine:
         """Start hakod and return when it answers `/_ping`. Raises EngineFailed with the log."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env={**os.environ, **self.environment},
+            )  # fmt: skip
         if not _until(self._answers, _READY_SECONDS, self.process):
             raise EngineFailed(f"hakod did not come up:\n{self.tail()}")
         return self

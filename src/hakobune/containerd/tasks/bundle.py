@@ -20,6 +20,7 @@ from hakobune.errors import InvalidArgument, ResourceExhausted
 from hakobune.failpoint import reach
 
 _KIND = "io.containerd.runtime.v2.task"
+_DOOMED = "."  # begins the name of a bundle that goes: no id begins like that
 _LONGEST_SOCKET = 107  # sun_path
 
 
@@ -100,8 +101,12 @@ class Bundle:
         return found
 
     def remove(self) -> None:
-        """Take it away; idempotent."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Take it away; idempotent. By another name first: a zygote may be writing down how its shim ended."""
+        doomed = f"{os.path.dirname(self.path)}/{_DOOMED}{self.id}"
+        shutil.rmtree(doomed, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rename(self.path, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(self.socket)
 
@@ -112,4 +117,7 @@ def left_behind(state: str) -> Iterator[Bundle]:
     with contextlib.suppress(FileNotFoundError):
         for namespace in os.listdir(root):
             for container_id in os.listdir(f"{root}/{namespace}"):
-                yield Bundle.of(state, namespace, container_id)
+                if container_id.startswith(_DOOMED):
+                    shutil.rmtree(f"{root}/{namespace}/{container_id}", ignore_errors=True)
+                else:
+                    yield Bundle.of(state, namespace, container_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Collection, Mapping
@@ -106,6 +107,11 @@ class Deps:
     def side_path(self, container: Container) -> str:
         """Where its shim listens for us."""
         return os.path.join(self.sides, container.id[:24])
+
+    def drop_side(self, container: Container) -> None:
+        """Take away the socket that a shim has left when it was killed; silent when there is none."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.side_path(container))
 
     def tell(self, container: Container, action: str, **more: str) -> None:
         """Publish an event about a container."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 
 from hakobune.engine.containers import lifecycle, remove, start
@@ -67,8 +66,7 @@ async def _end(deps: Deps, container: Container, end: Ended) -> bool:
     reach("engine.exit.deleted")
     with contextlib.suppress(HakoError, OSError):
         deps.networks.detach(container.id)
-    with contextlib.suppress(OSError):  # a shim that was killed leaves it
-        os.unlink(deps.side_path(container))
+    deps.drop_side(container)
     container.execs.clear()
     reach("engine.exit.settled")
     container.ended.set()

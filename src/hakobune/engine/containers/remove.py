@@ -49,6 +49,7 @@ async def take_apart(deps: Deps, container: Container) -> None:
     """Everything of a container whose removal is recorded; the caller holds the lock. Idempotent."""
     try:
         await deps.runtime.delete(container.id)
+        deps.drop_side(container)
         reach("engine.remove.task")
         deps.networks.detach(container.id)
         reach("engine.remove.network")

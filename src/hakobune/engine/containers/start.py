@@ -317,6 +317,7 @@ async def _failed(deps: Deps, container: Container, err: HakoError) -> None:
         container.side = None
     with contextlib.suppress(HakoError):
         await deps.runtime.delete(container.id)
+    deps.drop_side(container)
     for waiter in container.lent:
         waiter.taken.sock.close()
     container.lent.clear()

@@ -28,10 +28,9 @@ def _plain(text: str, *, form: bool = False) -> str:
     first, *rest = (text.replace("+", " ") if form else text).encode().split(b"%")
     plain = bytearray(first)
     for part in rest:
-        try:
-            plain += bytes.fromhex(part[:2].decode("ascii")) + part[2:]
-        except ValueError:
-            plain += b"%" + part
+        code = part[:2]
+        known = len(code) == 2 and code.strip(b"0123456789abcdefABCDEF") == b""
+        plain += bytes.fromhex(code.decode()) + part[2:] if known else b"%" + part
     return plain.decode("utf-8", "replace")
 
 

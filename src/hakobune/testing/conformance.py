@@ -157,7 +157,7 @@ def _events(cli: Cli) -> None:
                 break
         watch.until("/images/update")
         _run(cli, "--rm", IMAGE, "told", "true")
-        for topic in ("/containers/create", "/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"):
+        for topic in ("/containers/create", "/tasks/create", "/tasks/start", "/tasks/exit"):
             watch.until(topic)
         watch.until("/containers/delete")
 
@@ -356,7 +356,18 @@ def _run_one(cli: Cli) -> None:
 @check("run (stdin)")
 def _run_stdin(cli: Cli) -> None:
     _image(cli)
-    said = cli("run", "--rm", "--runtime", cli.runtime, IMAGE, "one", "cat", stdin=b"from outside\n")
+    said = cli(
+        "run",
+        "--rm",
+        "--runtime",
+        cli.runtime,
+        IMAGE,
+        "one",
+        "sh",
+        "-c",
+        "read line; echo $line",
+        stdin=b"from outside\n",
+    )
     assert said == "from outside\n", said
 
 
@@ -481,16 +492,16 @@ def _log_uri(cli: Cli) -> None:
     told = cli.scratch / f"{cli.namespace}.log"
     logger = cli.scratch / "logger"
     logger.write_text(
-        '#!/bin/sh\nexec 5>&-\n{ cat <&3; echo "$CONTAINER_ID $CONTAINER_NAMESPACE $1 $2"; cat <&4; } > "$2.new"\n'
+        '#!/bin/sh\ntrap "" TERM; exec 5>&-\n{ cat <&3; echo "$CONTAINER_ID $CONTAINER_NAMESPACE $1 $2"; cat <&4; } > "$2.new"\n'
         'mv "$2.new" "$2"\n'
     )
     logger.chmod(0o755)
     uri = f"binary://{logger}?to={told}"
     _run(cli, "--detach", "--log-uri", uri, IMAGE, "one", "sh", "-c", "echo out; echo err >&2")
     _wait_stopped(cli, "one")
+    _stopped(cli)  # containerd's own shim keeps the pipes until then
     _wait_for(told)
     assert told.read_text() == f"out\none {cli.namespace} to {told}\nerr\n", told.read_text()
-    _stopped(cli)
 
 
 def _wait_for(path: Path) -> None:

@@ -24,13 +24,15 @@ PLUGINS = (
     ("io.containerd.snapshotter.v1", "overlayfs", ()),
     ("io.containerd.gc.v1", "scheduler", ("io.containerd.metadata.v1",)),
     ("io.containerd.runtime.v2", "task", ("io.containerd.metadata.v1",)),
-    ("io.containerd.differ.v1", "unpack", ("io.containerd.metadata.v1",)),
+    ("io.containerd.differ.v1", "walking", ("io.containerd.metadata.v1",)),
     ("io.containerd.event.v1", "exchange", ()),
+    ("io.containerd.streaming.v1", "manager", ()),
+    ("io.containerd.transfer.v1", "local", ("io.containerd.metadata.v1", "io.containerd.differ.v1")),
     *(
         ("io.containerd.grpc.v1", name, ())
         for name in (
             "containers", "content", "diff", "events", "healthcheck", "images", "introspection", "leases",
-            "namespaces", "snapshots", "tasks", "version",
+            "namespaces", "snapshots", "streaming", "tasks", "transfer", "version",
         )
     ),
 )  # fmt: skip

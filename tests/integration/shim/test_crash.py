@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from hakobune.cgroups import metrics
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError
 from hakobune.testing import bundle, shims
+from hakobune.wire import pb
 
 pytestmark = pytest.mark.root
 Make = Callable[..., shims.Task]
@@ -136,8 +138,8 @@ def test_update_and_stats(make: Make) -> None:
     task.create()
     task.start()
     task.update({"memory": {"limit": 32 << 20}, "pids": {"limit": 17}})
-    stats = task.verb("Stats")
-    found = json.loads(stats[stats.index(b"{") :])
+    counters = pb.decode(pb.blob(pb.decode(task.verb("Stats")), 1))  # StatsResponse.stats, an Any
+    found = metrics.decode(pb.text(counters, 1), pb.blob(counters, 2))
     assert found["memory"]["usage"]["limit"] == 32 << 20
     assert found["pids"] == {"current": 1, "limit": 17}
     with pytest.raises(Exception, match="limit"):

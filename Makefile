@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 TESTS  ?= tests
+SEED   ?= $(shell date +%s)
+FAULTS ?= 1000
+ROUND  ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONDONTWRITEBYTECODE =
@@ -20,8 +23,9 @@ demo: $(VENV)/.run ## the story of one container, on a private engine (root)
 test: $(VENV)/.dev peers lint ## everything: peers, lint, all tests
 	@$(BIN)/python -m pytest $(TESTS) --ignore=tests/chaos
 
-chaos: $(VENV)/.dev ## daemons, shims and clients killed at random moments: long, and not yet clean (root)
-	@$(BIN)/python -m pytest tests/chaos
+chaos: $(VENV)/.dev ## the long chaos run: SEED=1 FAULTS=1000, ROUND=17 plays one round again (root)
+	@HAKO_CHAOS_SEED=$(SEED) HAKO_CHAOS_FAULTS=$(FAULTS) HAKO_CHAOS_ROUND=$(ROUND) \
+	  $(BIN)/python -m pytest $(if $(ROUND),tests/chaos/test_chaos.py -k test_chaos,tests/chaos)
 
 check: $(VENV)/.dev ## the tests that need neither root nor peers
 	@$(BIN)/python -m pytest -m 'not root and not slow' tests/unit tests/architecture

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -56,7 +57,16 @@ class Audit:
 
     def descriptors(self, daemon: str = "hakod") -> int:
         """How many descriptors a daemon holds."""
-        return len(os.listdir(f"/proc/{self.engine.daemons()[daemon]}/fd"))
+        return len(self.links(daemon))
+
+    def links(self, daemon: str = "hakod") -> list[str]:
+        """What a daemon's descriptors are."""
+        place = Path(f"/proc/{self.engine.daemons()[daemon]}/fd")
+        found = []
+        for name in os.listdir(place):
+            with contextlib.suppress(OSError):
+                found.append(re.sub(r"\d+", "N", os.readlink(place / name)))
+        return sorted(found)
 
     def _select(self, name: str, sql: str) -> list[tuple[str, ...]]:
         path = self.engine.root / "d" / name

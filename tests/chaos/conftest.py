@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +30,7 @@ class Stage:
     audit: Audit
     clients: list[subprocess.Popen[str]] = field(default_factory=list)
     spoiled: bool = False  # a test has failed on it
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -118,3 +121,20 @@ def stage(peer: Callable[[str], Path]) -> Iterator[Stage]:
             made.dismiss()
         if engine.process is not None:
             made.clear()
+
+
+@contextlib.contextmanager
+def small_disk(program: str, environment: Mapping[str, str] | None = None) -> Iterator[Stage]:
+    """An engine on a small file system of its own, exec root and log included."""
+    disk = Path(tempfile.mkdtemp(prefix="hk-", dir="/tmp"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", str(disk)], check=True)
+    try:
+        root = disk / "r"
+        root.mkdir()
+        with PrivateEngine(root=root, environment=environment or {}) as engine:
+            made = Stage(engine, program, Audit(engine))
+            made.ok("run", "--rm", STARTER, "/bin/true")
+            yield made
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+        disk.rmdir()

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.chaos.audit import Audit
-from tests.chaos.conftest import STARTER, Stage
-
-from hakobune.testing.engine import PrivateEngine
+from tests.chaos.conftest import STARTER, Stage, small_disk
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -20,19 +15,8 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 @pytest.fixture
 def tight(peer: Callable[[str], Path]) -> Iterator[Stage]:
     """An engine on a small file system of its own, exec root and log included."""
-    program = str(peer("docker"))
-    disk = Path(tempfile.mkdtemp(prefix="hk-", dir="/tmp"))
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", str(disk)], check=True)
-    try:
-        root = disk / "r"
-        root.mkdir()
-        with PrivateEngine(root=root) as engine:
-            made = Stage(engine, program, Audit(engine))
-            made.ok("run", "--rm", STARTER, "/bin/true")
-            yield made
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
-        disk.rmdir()
+    with small_disk(str(peer("docker"))) as stage:
+        yield stage
 
 
 def fill(disk: Path) -> list[Path]:

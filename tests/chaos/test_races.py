@@ -91,6 +91,14 @@ def test_clients_that_vanish_are_let_go(stage: Stage) -> None:
     assert last.communicate(timeout=10)[0] == "137\n"
 
 
+def test_logs_that_were_read_are_closed(stage: Stage) -> None:
+    stage.ok("run", "--name", "one", STARTER, "/bin/echo", "x")
+    before = stage.audit.descriptors()
+    for words in ((), ("-n", "1"), ("-f",)) * 3:
+        assert stage.ok("logs", *words, "one") == "x"
+    assert stage.audit.descriptors() <= before + 2
+
+
 def test_a_paused_container_can_be_ended(stage: Stage) -> None:
     for verb in (("stop", "-t", "1"), ("kill",), ("restart", "-t", "1"), ("rm", "-f")):
         if stage.state("one") == "":

@@ -61,13 +61,15 @@ def restarts(policy: Mapping[str, Any], exit_code: int, count: int, *, stopped: 
     name = policy.get("Name") or "no"
     if stopped or name in ("no", ""):
         return False
-    if name == "on-failure":
-        most = int(policy.get("MaximumRetryCount") or 0)
-        return exit_code != 0 and (most == 0 or count < most)
-    return True
+    return _tries_again(policy, exit_code, count) if name == "on-failure" else True
 
 
-def restarts_at_boot(policy: Mapping[str, Any], exit_code: int, *, stopped: bool) -> bool:
+def _tries_again(policy: Mapping[str, Any], exit_code: int, count: int) -> bool:
+    most = int(policy.get("MaximumRetryCount") or 0)
+    return exit_code != 0 and (most == 0 or count < most)
+
+
+def restarts_at_boot(policy: Mapping[str, Any], exit_code: int, count: int, *, stopped: bool) -> bool:
     """Whether a container that ended while no engine looked is started when one comes.
 
     `always` also starts what a person had stopped, as Docker does when its daemon starts.
@@ -77,7 +79,7 @@ def restarts_at_boot(policy: Mapping[str, Any], exit_code: int, *, stopped: bool
         return True
     if name == "unless-stopped":
         return not stopped
-    return name == "on-failure" and exit_code != 0 and not stopped
+    return name == "on-failure" and not stopped and _tries_again(policy, exit_code, count)
 
 
 def next_backoff(last: float, ran: float) -> float:

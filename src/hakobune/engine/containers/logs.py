@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator
 
@@ -65,6 +66,7 @@ async def _parts(path: str, wanted: View) -> AsyncIterator[bytes]:
         reader = Reader(path, tail=wanted.tail)
     except FileNotFoundError:
         return
-    for data in batches(reader, wanted):
-        yield data
-        await asyncio.sleep(0)
+    with contextlib.closing(reader):
+        for data in batches(reader, wanted):
+            yield data
+            await asyncio.sleep(0)

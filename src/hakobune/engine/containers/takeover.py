@@ -74,13 +74,24 @@ async def _settle(deps: Deps, container: Container, task: Standing | None) -> No
         await _adopt(deps, container, task)
     elif state.running:
         await _bury(deps, container, task)
-    elif alive and task is not None and state.status in ("created", "exited", "restarting"):
-        # it was started, and the engine died before it had recorded that
-        state.status, state.pid, state.started_at = task.status, task.pid, now()
+    elif task is not None and _unrecorded(container, task):
+        if state.status == "restarting":
+            container.restart_count += 1
+        state.status, state.pid = "running", task.pid
+        state.started_at = now() if alive else min(now(), task.exited_at)
         container.ended.clear()
-        await _adopt(deps, container, task)
+        await (_adopt if alive else _bury)(deps, container, task)
     else:
         await _tidy(deps, container, task)
+
+
+def _unrecorded(container: Container, task: Standing) -> bool:
+    """It was started, and the engine died before it had recorded that; perhaps it has ended since."""
+    state = container.state
+    if state.status not in ("created", "exited", "restarting"):
+        return False
+    ended = task.status == "stopped" and task.exited_at != state.finished_at
+    return ended or task.status in ("running", "paused")
 
 
 async def _adopt(deps: Deps, container: Container, task: Standing) -> None:
@@ -104,7 +115,9 @@ async def _bury(deps: Deps, container: Container, task: Standing | None) -> None
     if task is not None:
         await _ask_for_oom(deps, container)
     policy = container.host["RestartPolicy"]
-    again = lifecycle.restarts_at_boot(policy, code, stopped=container.manually_stopped)
+    again = lifecycle.restarts_at_boot(
+        policy, code, container.restart_count, stopped=container.manually_stopped
+    )
     await exits.ended(deps, container, Ended(container.id, container.id, 0, code, at))
     if again and not container.removed and container.restart is None:
         await start.start(deps, container)
@@ -131,11 +144,14 @@ async def _tidy(deps: Deps, container: Container, task: Standing | None) -> None
     policy = container.host["RestartPolicy"]
     wanted = container.state.status == "restarting" or (
         container.state.started_at
-        and lifecycle.restarts_at_boot(policy, container.state.exit_code, stopped=container.manually_stopped)
+        and lifecycle.restarts_at_boot(
+            policy, container.state.exit_code, container.restart_count, stopped=container.manually_stopped
+        )
     )
     if wanted:
         if container.state.status == "restarting":
             container.state.status = "exited"
+            container.restart_count += 1
         await start.start(deps, container)
 
 

@@ -49,7 +49,7 @@ def test_policies(policy: dict[str, Any], code: int, count: int, stopped: bool, 
 
 def test_policies_at_boot() -> None:
     def again(name: str, code: int, stopped: bool) -> bool:
-        return lifecycle.restarts_at_boot({"Name": name}, code, stopped=stopped)
+        return lifecycle.restarts_at_boot({"Name": name}, code, 0, stopped=stopped)
 
     assert again("always", 0, True)
     assert again("unless-stopped", 0, False)
@@ -57,6 +57,12 @@ def test_policies_at_boot() -> None:
     assert again("on-failure", 1, False)
     assert not again("on-failure", 0, False)
     assert not again("no", 1, False)
+
+
+def test_tries_are_counted_over_a_boot() -> None:
+    policy = {"Name": "on-failure", "MaximumRetryCount": 2}
+    assert lifecycle.restarts_at_boot(policy, 1, 1, stopped=False)
+    assert not lifecycle.restarts_at_boot(policy, 1, 2, stopped=False)
 
 
 def test_patience_doubles_to_a_minute_and_is_forgotten() -> None:

@@ -44,6 +44,7 @@ class Zygote:
         self._loop.on_child = self._reap
         self._loop.on_terminate = self._retire
         self._listener = _listen(path, sockets.SEQPACKET)
+        self._place = _place(path)
         self._managers: set[Socket] = set()
         self._shims: dict[int, bootstrap.Birth] = {}
         self._retiring = False
@@ -78,6 +79,8 @@ class Zygote:
             packet, fds = b"", []
         if not packet:
             self._part(manager)
+            if not self._managers and not self._reachable():
+                self._retire()  # nobody will come any more
             self._loop.later(IDLE_SECONDS, self._idle)
             return
         if fds:
@@ -188,10 +191,14 @@ class Zygote:
             self._retiring = True
             self._loop.unwatch(self._listener.fileno())
             self._listener.close()
-            if os.path.lexists(self._path):
+            if self._reachable():
                 os.unlink(self._path)
         if not self._shims:
             self._loop.later(0, self._loop.stop)
+
+    def _reachable(self) -> bool:
+        """Whether our path still leads to us: somebody may have removed it, and another zygote be there."""
+        return _place(self._path) == self._place
 
     def _idle(self) -> None:
         if not self._shims and not self._managers:
@@ -224,6 +231,15 @@ def _end_cgroup(path: str) -> None:
     except FileNotFoundError:
         return
     cgroup.kill()
+
+
+def _place(path: str) -> tuple[int, int]:
+    """Which file is there; (0, 0) when there is none."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 def _listen(path: str, kind: int) -> Socket:

@@ -253,6 +253,10 @@ class Zygote:
             raise HakoError("\0".join(answer[1:]))
         return answer[1:]
 
+    def disconnect(self) -> None:
+        """Be its manager no more."""
+        self._manager.close()
+
     def task(self, bundle: Bundle) -> Task:
         """A shim for the bundle, connected; nothing is created yet."""
         self._count += 1

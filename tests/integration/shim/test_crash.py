@@ -174,3 +174,18 @@ def test_a_container_sees_nothing_of_the_engine(make: Make, place: Path) -> None
     lines = [json.loads(line)["log"].strip() for line in log.read_text().splitlines()]
     assert lines[:4] == ["0", "1", "2", "3"]  # 3 is ls's own
     assert [line.split()[1] for line in lines[4:6]] == ["0" * 16] * 2
+
+
+def test_a_zygote_whose_place_was_taken_goes(place: Path) -> None:
+    """It ends with its last manager, and leaves the other's socket alone."""
+    home = place / "taken"
+    home.mkdir()
+    first = shims.Zygote(home)
+    with first:
+        path = home / "zygote.sock"
+        path.unlink()
+        with shims.Zygote(home) as second:
+            first.disconnect()
+            assert first.process.wait(shims.SECONDS) == 0
+            assert second.ask("PING")[0] == str(second.process.pid)
+            assert path.exists()

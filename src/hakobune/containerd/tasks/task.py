@@ -43,6 +43,7 @@ class Task:
         self.execs: dict[str, int] = {}  # pids of execs that were started
         self.told: set[str] = set()  # whose exit has been published: exec ids, "" for init
         self.end: End | None = None  # known only when the shim is lost
+        self.made = asyncio.Event()  # its Create has been answered: until then nobody but Create may touch it
         self._shim: Shim | None = None
         self._on_end = on_end
         self._lost: asyncio.Task[None] | None = None

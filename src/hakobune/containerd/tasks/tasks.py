@@ -56,15 +56,21 @@ class Tasks:
         return len(self._tasks)
 
     def get(self, namespace: str, container_id: str) -> Task:
-        """Raises NotFound."""
+        """Raises NotFound, also for one that is being made."""
         task = self._tasks.get((namespace, container_id))
-        if task is None:
+        if task is None or not task.made.is_set():
             raise NotFound(f"task {container_id} not found: not found")
         return task
 
+    async def _made(self, namespace: str, container_id: str) -> Task:
+        """As `get`, after a Create that is under way."""
+        if task := self._tasks.get((namespace, container_id)):
+            await task.made.wait()
+        return self.get(namespace, container_id)
+
     def of(self, namespace: str) -> list[Task]:
-        """All of a namespace."""
-        return [task for (ns, _id), task in self._tasks.items() if ns == namespace]
+        """All of a namespace that have been made."""
+        return [task for (ns, _id), task in self._tasks.items() if ns == namespace and task.made.is_set()]
 
     # --- create and delete ---
 
@@ -92,6 +98,8 @@ class Tasks:
             await self._undo(task)
             self._tasks.pop(key, None)
             raise
+        finally:
+            task.made.set()
         return task.pid
 
     async def _make_shim(self, task: Task) -> None:
@@ -122,7 +130,7 @@ class Tasks:
 
     async def delete(self, namespace: str, container_id: str) -> End:
         """Forget a stopped task. Raises FailedPrecondition while it runs."""
-        task = self.get(namespace, container_id)
+        task = await self._made(namespace, container_id)
         request = pb.DeleteRequest(id=container_id)
         lost = False
         try:
@@ -231,6 +239,7 @@ class Tasks:
 
     async def _recover(self, bundle: Bundle) -> None:
         task = Task(bundle, self._tell)
+        task.made.set()
         key = (bundle.namespace, bundle.id)
         try:
             await task.connect()

@@ -19,6 +19,7 @@ from hakobune.engine.runtime import Ended, Standing
 from hakobune.errors import HakoError, NotFound
 from hakobune.shim.client import Side
 
+SLOW = "unknown"  # the status of a task whose shim does not answer in time: nobody knows of an end
 LOST = 255  # the exit code when nobody saw the end, as after a reboot
 
 
@@ -26,13 +27,22 @@ async def take_over(deps: Deps) -> None:
     """Settle every container on record; returns when all are."""
     standing = await deps.runtime.standing()
     known = {container.id for container in deps.store}
+    # a start that was cut may still be at work below: what it makes is taken away before anything else
+    cut = set(await deps.runtime.records()) & known - standing.keys()
+    await asyncio.gather(*(_taken_away(deps, identity) for identity in cut))
     await asyncio.gather(*(_settled(deps, container, standing.get(container.id)) for container in deps.store))
     for identity in standing.keys() - known:
-        try:
-            await deps.runtime.delete(identity)
+        await _taken_away(deps, identity)
+        with contextlib.suppress(HakoError):
             await deps.runtime.discard(identity)
-        except HakoError as err:
-            print(f"hakod: task {identity[:12]} of no container: {err}", file=sys.stderr)
+
+
+async def _taken_away(deps: Deps, identity: str) -> None:
+    """A task and its record below, which no container of ours has."""
+    try:
+        await deps.runtime.delete(identity)
+    except HakoError as err:
+        print(f"hakod: task {identity[:12]} of no container: {err}", file=sys.stderr)
 
 
 async def sweep(deps: Deps) -> None:
@@ -69,7 +79,7 @@ async def _settle(deps: Deps, container: Container, task: Standing | None) -> No
         async with container.lock:
             await remove.take_apart(deps, container)
         return
-    alive = task is not None and task.status in ("running", "paused")
+    alive = task is not None and task.status in ("running", "paused", SLOW)
     if state.running and alive and task is not None:
         await _adopt(deps, container, task)
     elif state.running:
@@ -96,12 +106,13 @@ def _unrecorded(container: Container, task: Standing) -> bool:
 
 async def _adopt(deps: Deps, container: Container, task: Standing) -> None:
     """It never noticed."""
-    container.state.status, container.state.pid = task.status, task.pid
+    if task.status != SLOW:
+        container.state.status, container.state.pid = task.status, task.pid
     container.rootfs = ()
     await _ask_for_oom(deps, container)
     container.side = await Side.connect(deps.side_path(container))
     if container.networked:
-        container.network = start.settings(deps.networks.adopt(container.id, task.pid))
+        container.network = start.settings(deps.networks.adopt(container.id, container.state.pid))
     deps.store.save(container)
 
 

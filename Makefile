@@ -21,7 +21,7 @@ demo: $(VENV)/.run ## the story of one container, on a private engine (root)
 	@$(BIN)/python -m hakobune.cmd.hako demo
 
 test: $(VENV)/.dev peers lint ## everything: peers, lint, all tests
-	@$(BIN)/python -m pytest $(TESTS) --ignore=tests/chaos
+	@$(BIN)/python -m pytest $(TESTS)
 
 chaos: $(VENV)/.dev ## the long chaos run: SEED=1 FAULTS=1000, ROUND=17 plays one round again (root)
 	@HAKO_CHAOS_SEED=$(SEED) HAKO_CHAOS_FAULTS=$(FAULTS) HAKO_CHAOS_ROUND=$(ROUND) \

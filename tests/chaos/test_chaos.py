@@ -26,7 +26,7 @@ from tests.chaos.oracle import Facts, judge
 
 SEED = int(os.environ.get("HAKO_CHAOS_SEED", str(int(time.time() // 86400))))
 LONG = int(os.environ.get("HAKO_CHAOS_FAULTS", "0"))
-SHORT = 16  # faults
+SHORT = 12  # faults
 ROUND = os.environ.get("HAKO_CHAOS_ROUND", "")
 SPARE = 4  # descriptors that a daemon may have more than at rest in the beginning
 _PATIENCE = 10.0

@@ -13,6 +13,7 @@ import sys
 
 from hakobune.containerd import app, config
 from hakobune.errors import HakoError
+from hakobune.linux import oom_score
 
 _LEVELS = {"warn": "WARNING", "fatal": "CRITICAL"}
 
@@ -29,6 +30,7 @@ def main() -> None:
         )
         level = _LEVELS.get(settings.log_level, settings.log_level.upper())
         logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        oom_score.ask(oom_score.DAEMON)
         held = app.lock(settings)
         try:
             asyncio.run(app.serve(settings))

@@ -16,6 +16,7 @@ from typing import Any
 from hakobune.engine import config
 from hakobune.engine.app import App
 from hakobune.errors import HakoError
+from hakobune.linux import oom_score
 
 
 async def _run(settings: config.Config) -> None:
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("hakod 0.1.0")
             return 0
         os.umask(0o022)
+        oom_score.ask(oom_score.DAEMON)
         asyncio.run(_run(settings))
     except (HakoError, OSError) as err:
         print(f"hakod: {err}", file=sys.stderr)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from hakobune.linux import syscalls
+from hakobune.linux import oom_score, syscalls
 from hakobune.shim import title, zygote
 
 _SEALED = "--sealed"
@@ -39,6 +39,7 @@ def main() -> None:
         sys.exit("usage: hako-zygote --socket PATH")
     if _SEALED not in sys.argv:
         _seal()
+    oom_score.protect(oom_score.SHIM)  # shims inherit it, workers and containers do not
     title.remember()
     zygote.serve(sys.argv[sys.argv.index("--socket") + 1])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 
-from hakobune.linux import sockets, syscalls
+from hakobune.linux import oom_score, sockets, syscalls
 from hakobune.linux.sockets import Socket
 from hakobune.oci.init import messages
 
@@ -43,6 +43,7 @@ def _run(work: Callable[[Socket], None], near: Socket, keep: Iterable[int]) -> N
     status = 0
     try:
         sockets.set_wakeup_fd(-1)
+        oom_score.unprotect()
         close_others({0, 1, 2, near.fileno(), *keep})
         work(near)
     except BaseException as err:

@@ -236,7 +236,7 @@ def _document(container: Container, one: Exec, size: tuple[int, int] | None) -> 
     caps = capabilities.tweak(host["CapAdd"] or (), host["CapDrop"] or (), privileged=privileged)
     given = {variable.partition("=")[0] for variable in config["Env"]}
     inherited = [variable for variable in container.config["Env"] if variable.partition("=")[0] not in given]
-    document = process_document(
+    document = {"oomScoreAdj": container.host["OomScoreAdj"]} | process_document(
         args=config["Cmd"],
         env=environment(inherited + config["Env"], container.config["Hostname"], tty=one.tty),
         cwd=config["WorkingDir"] or container.config["WorkingDir"] or "/",

@@ -107,6 +107,7 @@ def _be_born(birth: Birth) -> None:
         sys.setdomainname(config.domainname)
     _wait_for_hooks(*birth.hold)
     root = Root(birth.root_path)
+    score(birth.entry.process, root.warnings)
     master, slave, passwd = _make_root(birth, root)
     reach("oci.init.rooted")
     inherit(birth.entry.process, root.warnings)
@@ -144,11 +145,15 @@ def _apply(step: Step, root: Root) -> None:
         raise OSError(err.errno, f"{step.describe()}: {(err.strerror or '').lower()}{where}") from err
 
 
+def score(process: Process, warnings: list[str]) -> None:
+    """Readiness to be killed for memory: while /proc is the host's, where every process finds itself."""
+    if process.oom_score_adj is not None:
+        privileges.set_oom_score(process.oom_score_adj, warnings)
+
+
 def inherit(process: Process, warnings: list[str]) -> None:
     """What a process may set for itself or for the one that it clones: an exec's worker does it ahead."""
     os.umask(0o022 if process.umask is None else process.umask)
-    if process.oom_score_adj is not None:
-        privileges.set_oom_score(process.oom_score_adj, warnings)
     privileges.drop_bounding(process)
 
 

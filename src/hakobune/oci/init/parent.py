@@ -32,6 +32,7 @@ from hakobune.oci.init.child import (
     finish,
     forget_signals,
     inherit,
+    score,
     spawn,
 )
 from hakobune.oci.init.terminal import open_pair
@@ -298,6 +299,7 @@ def exec_process(prepared: PreparedExec, streams: Streams | None, size: messages
     entry = replace(prepared.entry, streams=streams)
     if size is not None:
         entry = replace(entry, process=replace(entry.process, console_size=size))
+    score(entry.process, warnings)
     _enter(request.init_pid, request.init_pidfd)
     forget_signals()
     inherit(entry.process, warnings)

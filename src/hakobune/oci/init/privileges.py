@@ -14,6 +14,7 @@ import resource
 from collections.abc import Iterable
 
 from hakobune.errors import InvalidArgument
+from hakobune.linux import oom_score
 from hakobune.linux import syscalls as sys
 from hakobune.oci import capabilities
 from hakobune.oci.config import Process, Rlimit
@@ -29,10 +30,7 @@ _KNOWN = (1 << (capabilities.last_known() + 1)) - 1  # read here, in the host, b
 
 def set_oom_score(value: int, warnings: list[str]) -> None:
     """Write oom_score_adj. Lowering it needs CAP_SYS_RESOURCE in the initial user namespace."""
-    try:
-        with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:
-            file.write(b"%d" % value)
-    except PermissionError:
+    if oom_score.ask(value) != value:
         warnings.append(f"oom_score_adj {value} refused by the kernel: the engine lacks CAP_SYS_RESOURCE")
 
 

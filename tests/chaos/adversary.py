@@ -21,7 +21,7 @@ from tests.chaos.plan import Fault
 from hakobune.testing.processes import command_lines, kill_and_wait
 
 SLOW = "0.05"  # seconds for each commit
-GRACE = 1.0  # seconds within which a request is in its shim's hands
+GRACE = 2.0  # seconds within which a request is in its shim's hands
 _LASTING = ("stop", "slow", "fill")  # others go on meanwhile
 _DAEMONS = ("hakod", "hako-containerd", "zygote")
 

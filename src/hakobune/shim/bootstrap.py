@@ -135,7 +135,6 @@ class Shim:
             self._shutdown()
             return
         if self.loop.turns == self._turns and self.move(handover.ASLEEP):
-            reach("shim.move.left")
             os._exit(handover.LEFT)
         self._expect_rest()
 
@@ -215,6 +214,7 @@ class Shim:
         except OSError:
             pass  # the manager has taken it away already
         reach("shim.shutdown")
+        self._publisher.last()
         self._linger()
 
     def _linger(self) -> None:
@@ -241,7 +241,12 @@ def take_over(birth: Birth, adoption: Adoption) -> None:
     offer, luggage = adoption.offer, Luggage(adoption.fds[1:])
     _settle_in(birth)
     if offer.mode == handover.AWAKE:
-        shim = Shim.restored(birth, adoption.fds[0], luggage)
+        try:
+            shim = Shim.restored(birth, adoption.fds[0], luggage)
+        except Exception as err:
+            complain("become a shim", err)
+            os._exit(handover.DECLINED)
+        reach("shim.move.restored")
         handover.take_over(adoption.channel)
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         _live(lambda: shim)

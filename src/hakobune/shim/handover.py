@@ -10,7 +10,7 @@ sockets and connections are the same open files, and what has not been read wait
   old shim -> new      GO        and leaves at once, with LEFT for a status; from here on the new one is the shim
 
 Until GO the old one is the shim: on any other word, the end of the connection or after SECONDS it goes on, and
-the new one ends without having touched anything. Killed at any point, one of the two is left, or the zygote
+the new one ends as DECLINED without having touched anything. Killed at any point, one of the two is left, or the zygote
 buries the container when the last one has died. The document is JSON (FORMAT); its descriptors are named by
 their place in the packet (task.luggage). Imports: os, select, json; linux, task.
 """
@@ -23,6 +23,7 @@ import select
 from dataclasses import dataclass
 
 from hakobune.errors import FailedPrecondition
+from hakobune.failpoint import reach
 from hakobune.linux import sockets
 from hakobune.linux.sockets import Socket
 from hakobune.task.luggage import Luggage, Packed
@@ -31,6 +32,8 @@ FORMAT = 1
 SECONDS = 1.0  # that the old shim waits for the new one; nobody reads the container's output meanwhile
 MOST = 250  # descriptors of one packet: SCM_MAX_FD is 253
 LEFT = 77  # exit status of a shim that lives on in another process
+DECLINED = 78  # … of a process that was to become a shim and did not
+IN_ORDER = (LEFT << 8, DECLINED << 8)  # as wait statuses
 ASLEEP, AWAKE = "asleep", "awake"
 MOVE, COME = b"MOVE", b"COME"
 _READY, _GO = b"READY", b"GO"
@@ -79,9 +82,11 @@ def offer(path: str, what: Offer, document: Packed, luggage: Luggage) -> bool:
         if channel.recv(64) != COME:
             return False
         sockets.send(channel, what.words(), memory, *luggage.fds)
+        reach("shim.move.offered")
         if channel.recv(64) != _READY:
             return False
         channel.send(_GO)
+        reach("shim.move.left")
         return True
     finally:
         os.close(memory)
@@ -106,7 +111,7 @@ def take_over(channel: Socket) -> None:
     except OSError:
         word = b""
     if word != _GO:
-        os._exit(0)
+        os._exit(DECLINED)
     channel.close()
 
 

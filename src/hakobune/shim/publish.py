@@ -35,11 +35,17 @@ class Publisher:
         self._stream = 1
         self._in_flight = False
         self._retrying = False
+        self._last = False
 
     @property
     def idle(self) -> bool:
         """Everything has been taken."""
         return not self._waiting
+
+    def last(self) -> None:
+        """Nothing comes any more: an address that has been taken away is not waited for, a manager that died is."""
+        self._last = True
+        self._send()
 
     @property
     def movable(self) -> bool:
@@ -51,9 +57,9 @@ class Publisher:
         return {"waiting": [text(event) for event in self._waiting]}
 
     def unpack(self, packed: Packed) -> None:
-        """Go on where another process stood."""
+        """Go on where another process stood, from the loop's first turn: until then that one may go on itself."""
         self._waiting.extend(data(event) for event in packed["waiting"])
-        self._send()
+        self._loop.later(0, self._send)
 
     @property
     def fd(self) -> int:
@@ -92,9 +98,12 @@ class Publisher:
         connection.setblocking(False)
         try:
             connection.connect(self._address)
-        except OSError:
+        except OSError as err:
             connection.close()
-            self._retry()
+            if self._last and isinstance(err, FileNotFoundError):
+                self._waiting.clear()
+            else:
+                self._retry()
             return False
         decoder = ttrpc.Decoder()
         self._connection = Duplex(

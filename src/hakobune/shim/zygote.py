@@ -47,6 +47,9 @@ class Zygote:
         self._place = _place(path)
         self._managers: set[Socket] = set()
         self._shims: dict[int, bootstrap.Birth] = {}
+        self._fallen: set[str] = (
+            set()
+        )  # bundles of shims of which one process was killed while another was there
         self._retiring = False
         self._child: Callable[[], None] | None = None  # the life of this process, when it is a fork
         self._moving = path if pidfd.remembers_exits() else ""
@@ -137,6 +140,7 @@ class Zygote:
         try:
             offer = handover.read_offer(packet.decode().split("\0"))
             birth = bootstrap.Birth.of(offer.birth, self._moving)
+            self._fallen.discard(birth.bundle)  # who was killed then was not the shim: here it is
             pid = os.fork()
             if pid == 0:
                 self._become_shim(birth, [old.fileno(), *fds])
@@ -175,16 +179,31 @@ class Zygote:
             if pid == 0:
                 break
             birth = self._shims.pop(pid, None)
-            if birth is not None and status != 0 and not self._lives(birth):
-                _bury(birth, status)
+            if birth is not None:
+                self._ended(birth, status)
         if self._retiring and not self._shims:
             self._loop.stop()
         elif not self._shims:
             self._loop.later(IDLE_SECONDS, self._idle)
 
-    def _lives(self, birth: bootstrap.Birth) -> bool:
-        """Whether another process is that shim now, or still is: it has gone over, or was about to."""
-        return any(other.bundle == birth.bundle for other in self._shims.values())
+    def _ended(self, birth: bootstrap.Birth, status: int) -> None:
+        """One process of a shim has ended; the container goes with the last one, if one of them was killed.
+
+        While a shim goes over there are two, and whose death counts shows when the other one ends as well: it
+        LEFT for nobody, or has DECLINED what nobody has any more.
+        """
+        bundle = birth.bundle
+        if status == 0:
+            self._fallen.discard(bundle)
+            return
+        if status not in handover.IN_ORDER:
+            self._fallen.add(bundle)
+        if any(other.bundle == bundle for other in self._shims.values()):
+            if status == handover.LEFT << 8:
+                self._fallen.discard(bundle)
+        elif bundle in self._fallen:
+            self._fallen.discard(bundle)
+            _bury(birth, status)
 
     def _retire(self) -> None:
         if not self._retiring:

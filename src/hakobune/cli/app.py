@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 
+from hakobune.version import VERSION
+
 from .command import Context
 from .failure import Failure
 from .flags import BadFlags, Parser, read_table
 from .verbs import find, overview
 
-VERSION = "0.1.0"
 _GLOBAL = """
 -H, --host string        The engine
 -v, --version            Print the version and end

@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 import sys
 
+from hakobune.version import VERSION
+
 from .command import Command, Context
 from .failure import Failure
 from .flags import Values
@@ -32,8 +34,6 @@ _INFO = (
 
 
 def _version(context: Context, values: Values, arguments: list[str]) -> int:
-    from .app import VERSION
-
     client = {
         "Version": VERSION,
         "ApiVersion": _API,

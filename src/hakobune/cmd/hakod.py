@@ -17,6 +17,7 @@ from hakobune.engine import config
 from hakobune.engine.app import App
 from hakobune.errors import HakoError
 from hakobune.linux import oom_score
+from hakobune.version import VERSION
 
 
 async def _run(settings: config.Config) -> None:
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = config.parse(sys.argv[1:] if argv is None else argv)
         if settings is None:
-            print("hakod 0.1.0")
+            print(f"hakod {VERSION}")
             return 0
         os.umask(0o022)
         oom_score.ask(oom_score.DAEMON)

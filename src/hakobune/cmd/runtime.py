@@ -17,8 +17,8 @@ from hakobune.logs.json_file import rfc3339
 from hakobune.oci.init.messages import describe
 from hakobune.oci.verbs import control, delete, spec
 from hakobune.oci.verbs.arguments import MANY, SWITCH, VALUE, Arguments, parse
+from hakobune.version import VERSION
 
-VERSION = "0.1.0"
 USAGE = """usage: hako-runtime [--root DIR] [--log FILE] [--log-format text|json] [--debug] VERB [flags] ID
 verbs: create start state kill delete run exec list ps pause resume update events spec features"""
 _GLOBAL = {"root": VALUE, "log": VALUE, "log-format": VALUE, "criu": VALUE, "rootless": VALUE,

@@ -18,9 +18,9 @@ import time
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError
 from hakobune.shim import starting
+from hakobune.version import VERSION
 from hakobune.wire import pb
 
-VERSION = "0.1.0"
 NAME = "io.containerd.hako.v1"
 STATE = "/run/hakobune/s"
 _FLAGS = ("namespace", "id", "address", "publish-binary", "bundle", "socket")

@@ -39,9 +39,10 @@ from hakobune.net import store as net_store
 from hakobune.net.model import DEFAULT_POOLS, Settings
 from hakobune.net.networks import Networks
 from hakobune.persist.database import Database
+from hakobune.version import VERSION
 
 NAMESPACE = "moby"
-SERVER = "Docker/28.3.0 (linux) Hakobune/0.1.0"
+SERVER = f"Docker/28.3.0 (linux) Hakobune/{VERSION}"
 _RECONNECT_SECONDS = 0.1
 _LONGEST_EXEC_ROOT = 107 - len("/containerd/s/") - 20  # sun_path, less the longest name of a socket there
 _CANCEL_SECONDS = 0.1

@@ -7,7 +7,6 @@ import contextlib
 import os
 import uuid
 from collections.abc import AsyncIterator
-from importlib import metadata
 
 from google.protobuf.empty_pb2 import Empty
 
@@ -16,6 +15,7 @@ from hakobune.containerd.serving import Call, Service
 from hakobune.errors import NotFound
 from hakobune.proto import health_pb2, types_pb2, version_pb2
 from hakobune.proto import introspection_pb2 as pb
+from hakobune.version import VERSION
 
 # type, id, what it needs
 PLUGINS = (
@@ -41,7 +41,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 def version() -> Service:
     """containerd.services.version.v1.Version."""
-    answer = version_pb2.VersionResponse(version=metadata.version("hakobune"), revision="hakobune")
+    answer = version_pb2.VersionResponse(version=VERSION, revision="hakobune")
 
     async def serve(_request: Empty, _call: Call) -> version_pb2.VersionResponse:
         return answer

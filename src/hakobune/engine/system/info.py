@@ -14,8 +14,7 @@ from hakobune.engine.config import Config
 from hakobune.engine.http.router import MAX_VERSION, MIN_VERSION, version_text
 from hakobune.logs.json_file import rfc3339
 from hakobune.net.model import DEFAULT_POOLS
-
-VERSION = "0.1.0"
+from hakobune.version import VERSION
 
 
 @cache

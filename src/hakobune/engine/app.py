@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import sys
@@ -269,6 +270,14 @@ def _identity(path: str) -> str:
 
 
 def _write_pid(path: str) -> None:
+    """Over the old one, whose room on a full disk it keeps; without any it is told, and the engine comes up."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w") as file:
-        file.write(f"{os.getpid()}\n")
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.ftruncate(fd, os.write(fd, f"{os.getpid()}\n".encode()))
+    except OSError as err:
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"hakod: {path} not written: {err.strerror}", file=sys.stderr)
+    finally:
+        os.close(fd)

@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.chaos.conftest import Stage
 from tests.chaos.plan import Fault
 
+from hakobune.testing.engine import EngineFailed
 from hakobune.testing.processes import command_lines, kill_and_wait
 
 SLOW = "0.05"  # seconds for each commit
@@ -132,7 +133,22 @@ class Adversary:
             if self.stage.engine.process is not None:
                 self.stage.engine.process.wait()
             time.sleep(fault.seconds)
-            self.stage.engine.start()
+            self._start()
+
+    def _start(self) -> None:
+        """As an init system does: again until it stays up, where a full disk may be what keeps it down (R2)."""
+        while True:
+            try:
+                self.stage.engine.start()
+            except EngineFailed:
+                if self.stage.engine.process is not None:
+                    self.stage.engine.process.kill()
+                    self.stage.engine.process.wait()
+                if not self.hit(time.monotonic() - GRACE, time.monotonic(), "fill"):
+                    raise
+                time.sleep(0.2)
+            else:
+                return
 
     def _stop(self, pids: list[int], seconds: float) -> None:
         for pid in pids:

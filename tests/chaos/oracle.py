@@ -3,7 +3,8 @@
 Where a fault makes two outcomes legal, a rule says so, and only there:
 
   R1  a killed shim ends its container: 137 with the reason, its log ends early; everybody else's do not
-  R2  a full disk may cost lines of logs and of volumes, and starts; never the order, never a line twice
+  R2  a full disk may cost lines of logs and of volumes, and starts; never the order, never a line twice;
+      an engine that ended cleanly may have to wait for room before the next one comes up
   R3  `kill` and a restart with no patience end a life anywhere: its log is a beginning
 A killed, stopped or restarted daemon or zygote, a slow disk and clients that vanish excuse nothing here.
 """

@@ -24,6 +24,8 @@ from tests.chaos.clients import Client
 from tests.chaos.conftest import Stage, small_disk
 from tests.chaos.oracle import Facts, judge
 
+from hakobune.testing.engine import EngineFailed
+
 SEED = int(os.environ.get("HAKO_CHAOS_SEED", str(int(time.time() // 86400))))
 LONG = int(os.environ.get("HAKO_CHAOS_FAULTS", "0"))
 SHORT = 12  # faults
@@ -61,7 +63,10 @@ def play(adversary: Adversary, one: plan.Round) -> list[str]:
         clients = [threading.Thread(target=client, args=(scripts,)) for scripts in one.scripts]
         for thread in clients:
             thread.start()
-        adversary.play(one.faults, stage.began)
+        try:
+            adversary.play(one.faults, stage.began)
+        except EngineFailed as err:
+            found.append(str(err))
         stage.audit.note()
         for thread in clients:
             thread.join()

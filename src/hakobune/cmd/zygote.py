@@ -11,7 +11,7 @@ import os
 import sys
 
 from hakobune.linux import oom_score, syscalls
-from hakobune.shim import title, zygote
+from hakobune.shim import successor, title, zygote
 
 _SEALED = "--sealed"
 _ROOM = " " * 160  # so that a shim's own title fits over our arguments
@@ -33,15 +33,24 @@ def _seal() -> None:
     os.execve(program, arguments, dict(os.environ))
 
 
+def _value(flag: str) -> str:
+    """The word after a flag; "" without it."""
+    return sys.argv[sys.argv.index(flag) + 1] if flag in sys.argv[1:-1] else ""
+
+
 def main() -> None:
-    """Serve at the path after `--socket`."""
-    if "--socket" not in sys.argv[1:-1]:
+    """Serve at the path after `--socket`; the descriptor after `--state` holds what a zygote before us knew."""
+    path, memory = _value("--socket"), int(_value("--state") or -1)
+    if not path:
         sys.exit("usage: hako-zygote --socket PATH")
     if _SEALED not in sys.argv:
         _seal()
+    if successor.CHECK in sys.argv:
+        zygote.check(path, memory)
+        return
     oom_score.protect(oom_score.SHIM)  # shims inherit it, workers and containers do not
     title.remember()
-    zygote.serve(sys.argv[sys.argv.index("--socket") + 1])
+    zygote.serve(path, memory)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,16 @@ def protect(value: int) -> None:
         _kept[:] = [before]
 
 
+def pack() -> list[int]:
+    """What `unprotect` goes back to, for the program that this process becomes."""
+    return list(_kept)
+
+
+def unpack(kept: list[int]) -> None:
+    """In that program, which was born protected."""
+    _kept[:] = kept
+
+
 def unprotect() -> None:
     """In a child: be as any process that the daemon's owner starts; nothing when nothing was granted."""
     if _kept:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import array
 import fcntl
 import struct
-from _signal import SIG_DFL, SIG_IGN  # type: ignore[import-not-found]
+from _signal import SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_UNBLOCK, pthread_sigmask  # type: ignore[import-not-found]
 from _signal import set_wakeup_fd as set_wakeup_fd
 from _signal import signal as set_handler
 from _socket import AF_UNIX, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SO_PEERCRED, SO_RCVTIMEO, SOL_SOCKET, socketpair
@@ -24,8 +24,19 @@ STREAM = int(_STREAM)
 DEFAULT, IGNORE = SIG_DFL, SIG_IGN
 _AF_INET, _DATAGRAM, _SIOCSIFFLAGS, _IFF_UP = 2, 2, 0x8914, 1
 SIGINT, SIGTERM, SIGCHLD = 2, 15, 17  # <asm-generic/signal.h>
+_OF_THE_LOOP = (SIGINT, SIGTERM, SIGCHLD)
 
 _FD = array.array("i").itemsize
+
+
+def hold_signals() -> None:
+    """Those of the loop wait, also over an exec, until `release_signals`."""
+    pthread_sigmask(SIG_BLOCK, _OF_THE_LOOP)
+
+
+def release_signals() -> None:
+    """What has waited comes now."""
+    pthread_sigmask(SIG_UNBLOCK, _OF_THE_LOOP)
 
 
 def unix(kind: int) -> Socket:
@@ -75,6 +86,6 @@ def loopback_up() -> None:
 
 
 __all__ = [
-    "DEFAULT", "IGNORE", "SEQPACKET", "SIGCHLD", "SIGINT", "SIGTERM", "SOL_SOCKET", "SO_PEERCRED", "SO_RCVTIMEO", "STREAM", "Socket", "accept", "adopt", "loopback_up",
-    "pair", "receive", "send", "set_handler", "set_wakeup_fd", "unix",
+    "DEFAULT", "IGNORE", "SEQPACKET", "SIGCHLD", "SIGINT", "SIGTERM", "SOL_SOCKET", "SO_PEERCRED", "SO_RCVTIMEO", "STREAM", "Socket", "accept", "adopt", "hold_signals", "loopback_up",
+    "pair", "receive", "release_signals", "send", "set_handler", "set_wakeup_fd", "unix",
 ]  # fmt: skip

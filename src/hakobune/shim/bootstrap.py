@@ -51,6 +51,11 @@ class Birth:
         namespace, container_id, bundle, socket_path, events_address = words
         return cls(namespace, container_id, bundle, socket_path, events_address, zygote)
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The five again."""
+        return self.namespace, self.id, self.bundle, self.socket_path, self.events_address
+
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
@@ -179,10 +184,8 @@ class Shim:
         stray = [fd for fd in polls if fd not in luggage.fds]
         if stray:
             raise FailedPrecondition(f"descriptor {stray[0]} is still at work")
-        birth = self._birth
-        words = (birth.namespace, birth.id, birth.bundle, birth.socket_path, birth.events_address)
         places = [(luggage.pack(fd), events) for fd, events in polls.items()]
-        return handover.Offer(mode, self.loop.next_timer(), places, words)
+        return handover.Offer(mode, self.loop.next_timer(), places, self._birth.words)
 
     @classmethod
     def restored(cls, birth: Birth, memory: int, luggage: Luggage) -> Shim:

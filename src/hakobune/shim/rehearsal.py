@@ -35,6 +35,7 @@ class _Actor:
         self.loop.on_terminate = self.loop.stop
         self._publisher = Publisher(self.loop, "", "rehearsal")
         self.service = Service(self.loop, "rehearsal", stage, self)
+        self.service.children = 0  # the shims of a zygote that was renewed are in sessions of their own
         self._listener = sockets.unix(sockets.STREAM)
         self._server = TaskServer(self.loop, self.service, self._listener, self.loop.stop)
         self.loop.unwatch(self._listener.fileno())

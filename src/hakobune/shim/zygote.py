@@ -7,7 +7,8 @@ subreaper of its shims it gets the init process of a shim that was killed, and e
 Protocol (SOCK_SEQPACKET, 0600): a request packet, one answer packet.
   SHIM \\0 namespace \\0 id \\0 bundle \\0 socket path \\0 events address \\0 debug   ->  OK \\0 pid
   ADOPT … (a living shim that goes over to a new process: shim/handover.py)   ->  the new process answers
-  PING                                                                        ->  OK \\0 pid \\0 version
+  PING                                                                        ->  OK \\0 pid \\0 version \\0 release
+  UPGRADE \\0 interpreter (become that installation's; "": what stands in our place)   ->  OK \\0 … as PING, from the new program
   RETIRE (serve nobody new, end with the last shim)                           ->  OK
   or ERR \\0 message. The shim's socket is bound before the answer, so the manager can connect at once.
 Imports: os, socket, select, signal; everything of the shim.
@@ -20,30 +21,45 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from hakobune.cgroups import layout
 from hakobune.cgroups.cgroup import Cgroup
-from hakobune.errors import HakoError
+from hakobune.errors import FailedPrecondition, HakoError
 from hakobune.failpoint import reach
-from hakobune.linux import pidfd, sockets, syscalls
+from hakobune.linux import oom_score, pidfd, sockets, syscalls
 from hakobune.linux.sockets import Socket
 from hakobune.oci import capabilities, known, seccomp_default
-from hakobune.shim import bootstrap, handover, rehearsal, title
-from hakobune.task.loop import IN, Loop, complain
+from hakobune.shim import bootstrap, handover, rehearsal, successor, title
+from hakobune.task.loop import IN, Loop, Timer, complain
+from hakobune.task.luggage import Packed
+from hakobune.version import VERSION as RELEASE
 
-VERSION = "1"
+VERSION = "1"  # of the protocol
+FORMAT = 1  # of the document that an upgraded zygote goes on from
 IDLE_SECONDS = 30.0
+SIGKILL = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """One that is being checked: the child that runs the new program, for whom, and its end if it takes too long."""
+
+    pid: int
+    asker: Socket
+    python: str
+    timer: Timer
 
 
 class Zygote:
     """Owns the listening socket and the table of living shims."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, listener: Socket) -> None:
         self._path = path
         self._loop = Loop()
         self._loop.on_child = self._reap
         self._loop.on_terminate = self._retire
-        self._listener = _listen(path, sockets.SEQPACKET)
+        self._listener = listener
         self._place = _place(path)
         self._managers: set[Socket] = set()
         self._shims: dict[int, bootstrap.Birth] = {}
@@ -51,6 +67,7 @@ class Zygote:
             set()
         )  # bundles of shims of which one process was killed while another was there
         self._retiring = False
+        self._upgrade: Upgrade | None = None
         self._child: Callable[[], None] | None = None  # the life of this process, when it is a fork
         self._moving = path if pidfd.remembers_exits() else ""
         self._loop.watch(self._listener.fileno(), IN, lambda _events: self._accept())
@@ -69,6 +86,9 @@ class Zygote:
         except OSError as err:
             complain("accept a manager", err)
             return
+        self._welcome(manager)
+
+    def _welcome(self, manager: Socket) -> None:
         manager.setblocking(False)
         self._managers.add(manager)
         self._loop.watch(manager.fileno(), IN, lambda _events: self._request(manager))
@@ -90,11 +110,13 @@ class Zygote:
             self._adopt(manager, packet, fds)
             return
         try:
-            answer = self._serve(packet.decode().split("\0"))
-        except (OSError, ValueError) as err:
+            answer = self._serve(manager, packet.decode().split("\0"))
+        except (OSError, ValueError, HakoError) as err:
             answer = f"ERR\0{err}"
-        if self._child is not None:
-            return  # we are the shim now
+        if answer:
+            self._answer(manager, answer)
+
+    def _answer(self, manager: Socket, answer: str) -> None:
         try:
             manager.send(answer.encode())
         except OSError as err:
@@ -105,9 +127,10 @@ class Zygote:
         self._managers.discard(manager)
         manager.close()
 
-    def _serve(self, words: list[str]) -> str:
+    def _serve(self, manager: Socket, words: list[str]) -> str:
+        """The answer; "" when there is none yet, or this process has become a shim."""
         if words[0] == "PING":
-            return f"OK\0{os.getpid()}\0{VERSION}"
+            return _here()
         if words[0] == handover.MOVE.decode() and not self._retiring:
             return handover.COME.decode()
         if words[0] == "RETIRE":
@@ -115,6 +138,9 @@ class Zygote:
             return "OK"
         if words[0] == "SHIM" and len(words) == 7 and not self._retiring:
             return self._fork(bootstrap.Birth.of(words[1:6], self._moving))
+        if words[0] == "UPGRADE" and len(words) == 2 and not self._retiring:
+            self._check(manager, successor.interpreter(words[1]))
+            return ""
         return f"ERR\0request {words[0]!r} is not served"
 
     def _fork(self, birth: bootstrap.Birth) -> str:
@@ -168,6 +194,73 @@ class Zygote:
         self._loop.abandon()
         title.set_title(f"hako-shim -namespace {birth.namespace} -id {birth.id}".encode())
 
+    # --- to another installation's program, in this process ---
+
+    def _check(self, asker: Socket, python: str) -> None:
+        """Run the new program on our state in a child; `_checked` goes on. Raises OSError, FailedPrecondition."""
+        if self._upgrade is not None:
+            raise FailedPrecondition("the zygote is being upgraded already")
+        memory = successor.write(self._pack(None))
+        try:
+            pid = os.fork()
+            if pid == 0:
+                sockets.set_wakeup_fd(-1)
+                successor.check(python, self._words(memory), [memory])
+        finally:
+            os.close(memory)
+        timer = self._loop.later(successor.CHECK_SECONDS, lambda: os.kill(pid, SIGKILL))
+        self._upgrade = Upgrade(pid, asker, python, timer)
+
+    def _checked(self, upgrade: Upgrade, status: int) -> None:
+        self._upgrade = None
+        upgrade.timer.cancel()
+        reach("zygote.renew.checked")
+        answer = f"ERR\0{upgrade.python} refuses: wait status {status}, see the zygote's log"
+        if status == 0:
+            try:
+                self._become(upgrade)
+            except OSError as err:
+                answer = f"ERR\0{upgrade.python}: {err}"
+        if upgrade.asker in self._managers:
+            self._answer(upgrade.asker, answer)
+
+    def _become(self, upgrade: Upgrade) -> None:
+        """Whoever asked is answered by the new program. Raises OSError; does not return otherwise."""
+        memory = successor.write(self._pack(upgrade.asker))
+        fds = [memory, self._listener.fileno(), *(manager.fileno() for manager in self._managers)]
+        try:
+            successor.execute(upgrade.python, self._words(memory), fds)
+        finally:
+            os.close(memory)
+
+    def _words(self, memory: int) -> list[str]:
+        return ["--socket", self._path, "--state", f"{memory}"]
+
+    def _pack(self, asker: Socket | None) -> Packed:
+        return {
+            "format": FORMAT, "listener": self._listener.fileno(), "place": self._place, "fallen": sorted(self._fallen),
+            "managers": [manager.fileno() for manager in self._managers],
+            "asker": asker.fileno() if asker in self._managers and asker is not None else -1,
+            "shims": [[pid, *birth.words] for pid, birth in self._shims.items()],
+            "oom_score": oom_score.pack(),
+        }  # fmt: skip
+
+    @classmethod
+    def resumed(cls, path: str, packed: Packed) -> Zygote:
+        """Go on where another installation's zygote stood, in the same process. Raises OSError, KeyError, ValueError."""
+        self = cls(path, sockets.adopt(packed["listener"], sockets.SEQPACKET))
+        self._place = packed["place"][0], packed["place"][1]
+        self._fallen.update(packed.get("fallen", ()))
+        for pid, *words in packed["shims"]:
+            self._shims[pid] = bootstrap.Birth.of(words, self._moving)
+        for fd in packed["managers"]:
+            manager = sockets.adopt(fd, sockets.SEQPACKET)
+            self._welcome(manager)
+            if fd == packed.get("asker"):
+                self._answer(manager, _here())
+        self._loop.later(0, self._reap)  # whose end was told to nobody
+        return self
+
     # --- the end of shims, and ours ---
 
     def _reap(self) -> None:
@@ -179,7 +272,9 @@ class Zygote:
             if pid == 0:
                 break
             birth = self._shims.pop(pid, None)
-            if birth is not None:
+            if self._upgrade is not None and pid == self._upgrade.pid:
+                self._checked(self._upgrade, status)
+            elif birth is not None:
                 self._ended(birth, status)
         if self._retiring and not self._shims:
             self._loop.stop()
@@ -279,9 +374,36 @@ def _listen(path: str, kind: int) -> Socket:
     return listener
 
 
-def serve(path: str) -> None:
-    """The whole life of the zygote's process, and, in its forks, of the shims'."""
+def _here() -> str:
+    return f"OK\0{os.getpid()}\0{VERSION}\0{RELEASE}"
+
+
+def check(path: str, memory: int) -> None:
+    """What a zygote of this installation needs in order to go on from that state. Raises whatever is in the way."""
+    packed = _state(memory)
+    for _pid, *words in packed["shims"]:
+        bootstrap.Birth.of(words, "")
+    successor.arrived([])
+    layout.detect()
+    known.remember(seccomp_default.profile(capabilities.DEFAULT))
+    rehearsal.rehearse(f"{path}.{os.getpid()}")
+
+
+def _state(memory: int) -> Packed:
+    packed = successor.read(memory)
+    if packed["format"] > FORMAT:
+        raise FailedPrecondition(f"a zygote's state of format {packed['format']} is newer than {FORMAT}")
+    return packed
+
+
+def serve(path: str, memory: int = -1) -> None:
+    """The whole life of the zygote's process, and, in its forks, of the shims'; `memory` holds its life so far."""
     path = os.path.abspath(path)
+    packed = _state(memory) if memory >= 0 else None
+    if packed is not None:
+        successor.arrived([memory, packed["listener"], *packed["managers"]])
+        os.close(memory)
+        oom_score.unpack(packed.get("oom_score", []))
     os.chdir("/")  # shims live long: none may hold the directory that somebody started us in
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     layout.detect()
@@ -290,7 +412,9 @@ def serve(path: str) -> None:
         rehearsal.rehearse(f"{path}.{os.getpid()}")
     except (HakoError, OSError) as err:  # shims would be larger, no worse
         complain("the rehearsal", err)
-    zygote = Zygote(path)
+    zygote = (
+        Zygote(path, _listen(path, sockets.SEQPACKET)) if packed is None else Zygote.resumed(path, packed)
+    )
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -84,6 +84,9 @@ class Service:
         self._workers: dict[int, Callable[[int], None]] = {}
         self._early: dict[int, tuple[int, int]] = {}  # exits of pids that no worker has told yet
         self.on_side_path: Callable[[str], None] = lambda _path: None
+        self.children = (
+            -1
+        )  # whose ends are collected: all of this process, or 0 for those in its process group
         loop.on_child = self.reap
 
     # --- to another process and back ---
@@ -556,7 +559,7 @@ class Service:
         now = time.time_ns()
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(self.children, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:

@@ -1,0 +1,82 @@
+"""A process goes on as the program of another installation: exec(2), with its state in a memfd and its descriptors kept.
+
+Pid, children, the subreaper's part, session, mask and pending signals live through an exec; what does not is in the
+document. `check` runs the new program on a copy first, in a child: it reads the document, plays what it can and
+ends with 0, or the exec does not take place. Source: man 2 execve. Imports: os, json; linux.sockets.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from hakobune.errors import InvalidArgument
+from hakobune.linux import sockets
+from hakobune.task.luggage import Packed
+
+MODULE = "hakobune.cmd.zygote"
+CHECK = "--check"
+CHECK_SECONDS = 20.0
+
+
+def interpreter(asked: str) -> str:
+    """The interpreter of the new installation; our own place when none is named: other code may be there by now.
+
+    Raises InvalidArgument for one that cannot be executed.
+    """
+    python = asked or sys.executable
+    if not os.path.isabs(python) or not os.access(python, os.X_OK):
+        raise InvalidArgument(f"interpreter {python!r} is no program with a full path")
+    return python
+
+
+def write(document: Packed) -> int:
+    """A memfd (close-on-exec) that holds the document as JSON. Raises OSError."""
+    memory = os.memfd_create("hako-state", os.MFD_CLOEXEC)
+    view = memoryview(json.dumps(document).encode())
+    while view:
+        view = view[os.write(memory, view) :]
+    return memory
+
+
+def read(memory: int) -> Packed:
+    """What is in the memfd. Raises ValueError, OSError."""
+    packed: Packed = json.loads(os.pread(memory, os.fstat(memory).st_size, 0))
+    return packed
+
+
+def execute(python: str, words: Sequence[str], fds: Sequence[int]) -> None:
+    """Become `python -I -m hakobune.cmd.zygote WORDS`, with `fds` open there. Raises OSError: nothing has changed.
+
+    Signals are held from here on: a handler's default would end us, or forget a child's end, before there is a new one.
+    """
+    sockets.hold_signals()
+    try:
+        _keep(fds, True)
+        os.execve(python, [python, "-I", "-m", MODULE, *words], dict(os.environ))
+    except OSError:
+        _keep(fds, False)
+        sockets.release_signals()
+        raise
+
+
+def check(python: str, words: Sequence[str], fds: Sequence[int]) -> None:
+    """In a forked child: run the new program on the state. Never returns; the exit status is the answer."""
+    try:
+        execute(python, [*words, CHECK], fds)
+    except BaseException as err:
+        os.write(2, f"{python}: {err}\n".encode())
+    os._exit(1)
+
+
+def arrived(fds: Sequence[int]) -> None:
+    """In the new program, once the state is ours: later programs do not get the descriptors, signals come."""
+    _keep(fds, False)
+    sockets.release_signals()
+
+
+def _keep(fds: Sequence[int], kept: bool) -> None:
+    for fd in fds:
+        os.set_inheritable(fd, kept)

@@ -11,7 +11,7 @@ import os
 import sys
 
 from hakobune.linux import oom_score, syscalls
-from hakobune.shim import successor, title, zygote
+from hakobune.shim import renewal, successor, title, zygote
 
 _SEALED = "--sealed"
 _ROOM = " " * 160  # so that a shim's own title fits over our arguments
@@ -39,18 +39,24 @@ def _value(flag: str) -> str:
 
 
 def main() -> None:
-    """Serve at the path after `--socket`; the descriptor after `--state` holds what a zygote before us knew."""
-    path, memory = _value("--socket"), int(_value("--state") or -1)
-    if not path:
+    """Serve at the path after `--socket`; the descriptor after `--state` holds what a zygote before us knew.
+
+    With `--shim DESCRIPTOR` this is no zygote: a shim that is renewed without one goes on here.
+    """
+    path, memory, shim = _value("--socket"), int(_value("--state") or -1), int(_value(renewal.SHIM) or -1)
+    if not path and shim < 0:
         sys.exit("usage: hako-zygote --socket PATH")
     if _SEALED not in sys.argv:
         _seal()
     if successor.CHECK in sys.argv:
-        zygote.check(path, memory)
+        zygote.check(path, memory) if path else zygote.check_shim(shim)
         return
     oom_score.protect(oom_score.SHIM)  # shims inherit it, workers and containers do not
     title.remember()
-    zygote.serve(path, memory)
+    if path:
+        zygote.serve(path, memory)
+    else:
+        zygote.resume_shim(shim, back=renewal.BACK in sys.argv)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import array
 import fcntl
 import struct
-from _signal import SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_UNBLOCK, pthread_sigmask  # type: ignore[import-not-found]
+from _signal import SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_UNBLOCK, alarm, pthread_sigmask  # type: ignore[import-not-found]
 from _signal import set_wakeup_fd as set_wakeup_fd
 from _signal import signal as set_handler
 from _socket import AF_UNIX, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SO_PEERCRED, SO_RCVTIMEO, SOL_SOCKET, socketpair
@@ -86,6 +86,7 @@ def loopback_up() -> None:
 
 
 __all__ = [
-    "DEFAULT", "IGNORE", "SEQPACKET", "SIGCHLD", "SIGINT", "SIGTERM", "SOL_SOCKET", "SO_PEERCRED", "SO_RCVTIMEO", "STREAM", "Socket", "accept", "adopt", "hold_signals", "loopback_up",
+    "DEFAULT", "IGNORE", "SEQPACKET", "SIGCHLD", "SIGINT", "SIGTERM", "SOL_SOCKET", "SO_PEERCRED", "SO_RCVTIMEO", "STREAM", "Socket", "accept", "adopt", "alarm",
+    "hold_signals", "loopback_up",
     "pair", "receive", "release_signals", "send", "set_handler", "set_wakeup_fd", "unix",
 ]  # fmt: skip

@@ -13,17 +13,18 @@ from dataclasses import dataclass
 
 from hakobune.errors import FailedPrecondition, HakoError
 from hakobune.failpoint import reach
-from hakobune.linux import sockets, syscalls
+from hakobune.linux import oom_score, sockets, syscalls
 from hakobune.linux.sockets import Socket
 from hakobune.logs import render
-from hakobune.shim import handover
+from hakobune.shim import handover, renewal, successor, title
 from hakobune.shim.publish import Publisher, encode
-from hakobune.shim.rpc import TaskServer
+from hakobune.shim.rpc import Call, TaskServer
 from hakobune.shim.side import SideServer
 from hakobune.task.loop import IN, Loop, complain
 from hakobune.task.luggage import Luggage, Packed
 from hakobune.task.process import Member
 from hakobune.task.service import Service
+from hakobune.version import VERSION
 
 LINGER_SECONDS = 0.05
 LINGER_ROUNDS = 100
@@ -81,6 +82,7 @@ class Shim:
         self._rounds = 0
         self.loop.on_terminate = lambda: None  # a shim ends with its container, or when it is told to
         self._server = TaskServer(self.loop, self._service, listener, self._shutdown)
+        self._server.on_renew = self._renew
         self._naps = naps  # how often in a row a rest was short
         self._turns = 0
         self._ending = False
@@ -139,7 +141,8 @@ class Shim:
         if self._abandoned():
             self._shutdown()
             return
-        if self.loop.turns == self._turns and self.move(handover.ASLEEP):
+        quiet = self.loop.turns == self._turns and self._server.renewing is None
+        if quiet and self.move(handover.ASLEEP):
             os._exit(handover.LEFT)
         self._expect_rest()
 
@@ -150,9 +153,8 @@ class Shim:
 
     def move(self, mode: str) -> bool:
         """Go over to a fork of the zygote; True: it has taken over. False changes nothing."""
-        if self._ending or not self._birth.zygote or not (self._service.movable and self._publisher.movable):
+        if not self._birth.zygote or not self.movable:
             return False
-        self._service.drop_workers_ahead()
         try:
             luggage = Luggage()
             packed = self._pack(luggage)
@@ -162,16 +164,23 @@ class Shim:
             self._naps += 1
             return False
 
+    @property
+    def movable(self) -> bool:
+        """Whether nothing is being made, or is ending."""
+        return not self._ending and self._service.movable and self._publisher.movable
+
     def _pack(self, luggage: Luggage) -> Packed:
+        """All of it, as `restored` takes it. Raises FailedPrecondition: see `_polls`."""
+        self._service.drop_workers_ahead()
         watch = self._service.oom
         return {
             "service": self._service.pack(luggage), "server": self._server.pack(luggage),
             "side": self._side.pack(luggage), "publisher": self._publisher.pack(),
             "oom": luggage.pack(watch.fd if watch is not None else -1), "naps": self._naps,
-            "asleep_at": time.monotonic(),
+            "asleep_at": time.monotonic(), "release": VERSION,
         }  # fmt: skip
 
-    def _offer(self, mode: str, luggage: Luggage) -> handover.Offer:
+    def _polls(self, luggage: Luggage) -> dict[int, int]:
         """What wakes: all that is watched, and the ends of processes. Raises FailedPrecondition.
 
         A descriptor that nobody has packed is a client whose last bytes are on their way.
@@ -184,7 +193,10 @@ class Shim:
         stray = [fd for fd in polls if fd not in luggage.fds]
         if stray:
             raise FailedPrecondition(f"descriptor {stray[0]} is still at work")
-        places = [(luggage.pack(fd), events) for fd, events in polls.items()]
+        return polls
+
+    def _offer(self, mode: str, luggage: Luggage) -> handover.Offer:
+        places = [(luggage.pack(fd), events) for fd, events in self._polls(luggage).items()]
         return handover.Offer(mode, self.loop.next_timer(), places, self._birth.words)
 
     @classmethod
@@ -199,10 +211,56 @@ class Shim:
         self._server.unpack(packed["server"], luggage)
         self._side.unpack(packed["side"], luggage)
         self._publisher.unpack(packed["publisher"])
+        if self._server.renewing is not None:
+            self.loop.later(0, lambda: self._renewed(packed.get("release", "")))
         if packed["oom"] >= 0:
             os.close(luggage.take(packed["oom"]))  # the service has a watch of its own
         os.close(memory)
         return self
+
+    # --- as newer code ---
+
+    def _renew(self, call: Call, python: str, way: str) -> None:
+        """Go on as newer code as soon as that can be. Raises InvalidArgument, FailedPrecondition."""
+        if self._ending:
+            raise FailedPrecondition("the shim is ending")
+        renewal.Renewal(
+            self, self.loop, call, python, way or (renewal.FORK if self._birth.zygote else renewal.EXEC)
+        )
+
+    def not_renewed(self) -> None:
+        """It stays what it is."""
+        self._server.renewing = None
+
+    def _renewed(self, previous: str) -> None:
+        """In the process, or program, that has gone on."""
+        if (call := self._server.renewing) is not None:
+            self._server.renewing = None
+            renewal.done(call, previous)
+
+    def came_back(self) -> None:
+        """This is the code that was to be replaced."""
+        if (call := self._server.renewing) is not None:
+            self._server.renewing = None
+            renewal.came_back(call)
+
+    def write(self, luggage: Luggage) -> int:
+        """A memfd for a program that this process becomes: with the numbers of descriptors, and the way back.
+
+        Raises OSError, FailedPrecondition.
+        """
+        packed = self._pack(luggage)
+        self._polls(luggage)
+        return successor.write({
+            "format": handover.FORMAT, **packed, "fds": luggage.fds, "birth": self._birth.words,
+            "zygote": self._birth.zygote, "back": sys.executable, "oom_score": oom_score.pack(),
+        })  # fmt: skip
+
+    def run_worker(
+        self, work: Callable[[Socket], None], done: Callable[[int], None], keep: Sequence[int]
+    ) -> Socket:
+        """See Service. Raises OSError."""
+        return self._service.run_worker(work, done, keep)
 
     # --- the end ---
 
@@ -249,7 +307,7 @@ def take_over(birth: Birth, adoption: Adoption) -> None:
         except Exception as err:
             complain("become a shim", err)
             os._exit(handover.DECLINED)
-        reach("shim.move.restored")
+        reach("shim.renew.restored")
         handover.take_over(adoption.channel)
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         _live(lambda: shim)
@@ -262,12 +320,46 @@ def take_over(birth: Birth, adoption: Adoption) -> None:
     _live(lambda: Shim.restored(birth, adoption.fds[0], luggage))
 
 
+def check(memory: int) -> None:
+    """In a child of a shim: whether this code can go on from there. Raises whatever is in the way."""
+    _resumed(memory)
+
+
+def resume(memory: int, *, back: bool) -> None:
+    """The life of a shim that was executed: of newer code, or `back` in the code that it came from. Returns at its end."""
+    packed = handover.document(memory)
+    try:
+        shim = _resumed(memory)
+    except Exception as err:
+        complain("go on as a shim", err)
+        if not back:
+            line = successor.command(packed["back"], [*renewal.words(memory), renewal.BACK])
+            os.execve(packed["back"], line, dict(os.environ))
+        raise
+    birth = Birth.of(packed["birth"], packed["zygote"])
+    for fd in (memory, *packed["fds"]):
+        os.close(fd)
+    oom_score.unpack(packed.get("oom_score", []))
+    if back:
+        shim.came_back()
+    _name()
+    title.show_shim(birth.namespace, birth.id)
+    successor.arrived([])
+    reach("shim.renew.resumed")
+    _live(lambda: shim)
+
+
+def _resumed(memory: int) -> Shim:
+    """From copies of the descriptors: the way back needs them."""
+    packed = handover.document(memory)
+    luggage = Luggage([os.dup(fd) for fd in packed["fds"]])
+    return Shim.restored(Birth.of(packed["birth"], packed["zygote"]), os.dup(memory), luggage)
+
+
 def _settle_in(birth: Birth) -> None:
     """Plain system calls only: this much is paid by every shim that sleeps."""
     os.setsid()
-    name = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
-    os.write(name, b"hako-shim")
-    os.close(name)
+    _name()
     try:
         log = os.open(f"{birth.bundle}/shim.log", _LOG_FLAGS, 0o600)
     except OSError:
@@ -275,6 +367,12 @@ def _settle_in(birth: Birth) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+
+
+def _name() -> None:
+    name = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    os.write(name, b"hako-shim")
+    os.close(name)
 
 
 def _live(make: Callable[[], Shim]) -> None:

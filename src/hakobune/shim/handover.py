@@ -29,12 +29,13 @@ from hakobune.shim import successor
 from hakobune.task.luggage import Luggage, Packed
 
 FORMAT = 1
-SECONDS = 1.0  # that the old shim waits for the new one; nobody reads the container's output meanwhile
 MOST = 250  # descriptors of one packet: SCM_MAX_FD is 253
 LEFT = 77  # exit status of a shim that lives on in another process
 DECLINED = 78  # … of a process that was to become a shim and did not
 IN_ORDER = (LEFT << 8, DECLINED << 8)  # as wait statuses
 ASLEEP, AWAKE = "asleep", "awake"
+# that the old shim waits for each word; nobody reads the container's output meanwhile
+SECONDS = {ASLEEP: 1.0, AWAKE: 5.0}
 MOVE, COME = b"MOVE", b"COME"
 _READY, _GO = b"READY", b"GO"
 
@@ -73,7 +74,7 @@ def offer(path: str, what: Offer, document: Packed, luggage: Luggage) -> bool:
     channel = sockets.unix(sockets.SEQPACKET)
     memory = successor.write({"format": FORMAT, **document})
     try:
-        channel.settimeout(SECONDS)
+        channel.settimeout(SECONDS[what.mode])
         channel.connect(path)
         channel.send(MOVE)
         if channel.recv(64) != COME:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import Internal
 from hakobune.linux import sockets, syscalls
 from hakobune.oci.init import messages, parent
@@ -96,7 +97,7 @@ class _Actor:
 
 def _stand_in(request: parent.Request, _container_id: str) -> tuple[int, None, None]:
     """In a worker: what parent.create says and makes, without a container."""
-    messages.say_cgroup(request.near, "/hakobune-rehearsal/none", "")
+    messages.say_cgroup(request.near, "/hakobune-rehearsal/none", "0\n")
     pid = syscalls.clone3(syscalls.CLONE_PARENT)
     if pid == 0:
         messages.say_ready(request.near, [])
@@ -107,16 +108,23 @@ def _stand_in(request: parent.Request, _container_id: str) -> tuple[int, None, N
     return pid, None, None
 
 
+def _no_watch(_group: Cgroup) -> tuple[int, int]:
+    """There is no such group."""
+    return -1, 0
+
+
 def rehearse(stage: str) -> None:
     """Play in the directory `stage`, which is made and removed. Raises Internal, OSError."""
     os.mkdir(stage, 0o700)
-    real = parent.create
+    create, watch = parent.create, Cgroup.oom_watch
     parent.create = _stand_in  # type: ignore[assignment]
+    Cgroup.oom_watch = _no_watch  # type: ignore[assignment,method-assign]
     try:
         for _ in range(ROUNDS):
             _Actor(stage).play()
     finally:
-        parent.create = real
+        parent.create = create
+        Cgroup.oom_watch = watch  # type: ignore[method-assign]
         for name in os.listdir(stage):
             os.unlink(os.path.join(stage, name))
         os.rmdir(stage)

@@ -1,7 +1,7 @@
 """The edge of the task service: ttrpc requests in, calls of `task.service`, answers out.
 
 Serves containerd.task.v2.Task and .v3.Task, whose messages are the same (api/runtime/task). Field
-numbers stand beside each use. Nothing here decides anything. Imports: os, socket, wire, task.
+numbers stand beside each use; beside it our own service, OWN. Nothing here decides anything. Imports: os, socket, wire, task.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from hakobune.errors import HakoError, InvalidArgument, Unimplemented
+from hakobune.errors import FailedPrecondition, HakoError, InvalidArgument, Unimplemented
 from hakobune.linux import sockets
 from hakobune.linux.sockets import Socket
 from hakobune.spec.mount import Mount
@@ -22,6 +22,7 @@ from hakobune.task.service import Service
 from hakobune.wire import pb, ttrpc
 
 SERVICES = frozenset(("containerd.task.v2.Task", "containerd.task.v3.Task"))
+OWN = "hakobune.shim.v1.Shim"
 _SECOND = 1_000_000_000
 
 
@@ -102,6 +103,9 @@ class TaskServer:
         self._shutdown = shutdown
         self._connections: dict[Duplex, ttrpc.Decoder] = {}
         self._listener = listener
+        self.on_renew: Callable[[Call, str, str], None] = self._no_renewal
+        self.renewing: Call | None = None  # waits for the code that goes on
+        self._own: dict[str, Callable[[Call], None]] = {"Renew": self._renew}
         self._verbs: dict[str, Callable[[Call], None]] = {
             "Create": self._create,
             "Start": self._start,
@@ -162,7 +166,14 @@ class TaskServer:
             {"duplex": duplex.pack(luggage), "read": text(decoder.rest)}
             for duplex, decoder in self._connections.items()
         ]
-        return {"listener": luggage.pack(self._listener.fileno()), "connections": connections, "waits": waits}
+        call = self.renewing
+        renewing = (
+            [places[call.connection], call.stream] if call is not None and call.connection in places else None
+        )
+        return {
+            "listener": luggage.pack(self._listener.fileno()), "connections": connections, "waits": waits,
+            "renewing": renewing,
+        }  # fmt: skip
 
     def unpack(self, packed: Packed, luggage: Luggage) -> None:
         """Go on where another process stood, after its service has been unpacked."""
@@ -174,6 +185,9 @@ class TaskServer:
             )
         for place, stream, exec_id in packed["waits"]:
             self._service.wait(exec_id, Answer(made[place], stream))
+        if renewing := packed.get("renewing"):
+            place, stream = renewing
+            self.renewing = Call(made[place], stream, {})
 
     def received(self, duplex: Duplex, decoder: ttrpc.Decoder, received: bytes) -> None:
         """Bytes of a manager's connection."""
@@ -191,8 +205,9 @@ class TaskServer:
         call = Call(duplex, frame.stream, {})
         try:
             request = ttrpc.unpack_request(frame.data)
-            verb = self._verbs.get(request.method)
-            if request.service not in SERVICES or verb is None:
+            verbs = self._own if request.service == OWN else self._verbs
+            verb = verbs.get(request.method)
+            if request.service not in (*SERVICES, OWN) or verb is None:
                 raise Unimplemented(f"{request.service}/{request.method} is not served by this shim")
             call.fields = pb.decode(request.payload)
             verb(call)
@@ -291,6 +306,16 @@ class TaskServer:
         init = self._service.init
         pid = init.life.pid if init is not None else 0
         call.done(pb.field(1, os.getpid()) + pb.field(2, pid) + pb.field(3, "v2"))
+
+    def _renew(self, call: Call) -> None:
+        if self.renewing is not None:
+            raise FailedPrecondition("the shim is being renewed already")
+        self.on_renew(call, pb.text(call.fields, 1), pb.text(call.fields, 2))
+        self.renewing = call
+
+    @staticmethod
+    def _no_renewal(_call: Call, _python: str, _way: str) -> None:
+        raise Unimplemented("this shim cannot be renewed")
 
     def _stop(self, call: Call) -> None:
         if self._service.init is None or pb.number(call.fields, 2):

@@ -18,7 +18,7 @@ from hakobune.task.luggage import Packed
 
 MODULE = "hakobune.cmd.zygote"
 CHECK = "--check"
-CHECK_SECONDS = 20.0
+CHECK_SECONDS = 20  # after which the kernel ends a check
 
 
 def interpreter(asked: str) -> str:
@@ -47,6 +47,11 @@ def read(memory: int) -> Packed:
     return packed
 
 
+def command(python: str, words: Sequence[str]) -> list[str]:
+    """The argv of one of our programs below the manager."""
+    return [python, "-I", "-m", MODULE, *words]
+
+
 def execute(python: str, words: Sequence[str], fds: Sequence[int]) -> None:
     """Become `python -I -m hakobune.cmd.zygote WORDS`, with `fds` open there. Raises OSError: nothing has changed.
 
@@ -55,7 +60,7 @@ def execute(python: str, words: Sequence[str], fds: Sequence[int]) -> None:
     sockets.hold_signals()
     try:
         _keep(fds, True)
-        os.execve(python, [python, "-I", "-m", MODULE, *words], dict(os.environ))
+        os.execve(python, command(python, words), dict(os.environ))
     except OSError:
         _keep(fds, False)
         sockets.release_signals()
@@ -65,6 +70,7 @@ def execute(python: str, words: Sequence[str], fds: Sequence[int]) -> None:
 def check(python: str, words: Sequence[str], fds: Sequence[int]) -> None:
     """In a forked child: run the new program on the state. Never returns; the exit status is the answer."""
     try:
+        sockets.alarm(CHECK_SECONDS)
         execute(python, [*words, CHECK], fds)
     except BaseException as err:
         os.write(2, f"{python}: {err}\n".encode())

@@ -21,6 +21,11 @@ def remember() -> None:
     _arguments = (int(fields[45]), int(fields[46]))
 
 
+def show_shim(namespace: str, container_id: str) -> None:
+    """As containerd's own shims look in `ps`."""
+    set_title(f"hako-shim -namespace {namespace} -id {container_id}".encode())
+
+
 def set_title(text: bytes) -> None:
     """Show `text`, cut to the room there is; nothing happens when the room is unknown."""
     if _arguments is None:

@@ -31,24 +31,22 @@ from hakobune.linux import oom_score, pidfd, sockets, syscalls
 from hakobune.linux.sockets import Socket
 from hakobune.oci import capabilities, known, seccomp_default
 from hakobune.shim import bootstrap, handover, rehearsal, successor, title
-from hakobune.task.loop import IN, Loop, Timer, complain
+from hakobune.task.loop import IN, Loop, complain
 from hakobune.task.luggage import Packed
 from hakobune.version import VERSION as RELEASE
 
 VERSION = "1"  # of the protocol
 FORMAT = 1  # of the document that an upgraded zygote goes on from
 IDLE_SECONDS = 30.0
-SIGKILL = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """One that is being checked: the child that runs the new program, for whom, and its end if it takes too long."""
+    """One that is being checked: the child that runs the new program, and for whom."""
 
     pid: int
     asker: Socket
     python: str
-    timer: Timer
 
 
 class Zygote:
@@ -192,7 +190,7 @@ class Zygote:
             first = fd + 1
         os.closerange(first, os.sysconf("SC_OPEN_MAX"))
         self._loop.abandon()
-        title.set_title(f"hako-shim -namespace {birth.namespace} -id {birth.id}".encode())
+        title.show_shim(birth.namespace, birth.id)
 
     # --- to another installation's program, in this process ---
 
@@ -208,12 +206,10 @@ class Zygote:
                 successor.check(python, self._words(memory), [memory])
         finally:
             os.close(memory)
-        timer = self._loop.later(successor.CHECK_SECONDS, lambda: os.kill(pid, SIGKILL))
-        self._upgrade = Upgrade(pid, asker, python, timer)
+        self._upgrade = Upgrade(pid, asker, python)
 
     def _checked(self, upgrade: Upgrade, status: int) -> None:
         self._upgrade = None
-        upgrade.timer.cancel()
         reach("zygote.renew.checked")
         answer = f"ERR\0{upgrade.python} refuses: wait status {status}, see the zygote's log"
         if status == 0:
@@ -378,14 +374,32 @@ def _here() -> str:
     return f"OK\0{os.getpid()}\0{VERSION}\0{RELEASE}"
 
 
+def _remember() -> None:
+    """What is found out once, and inherited by shims and their workers."""
+    layout.detect()
+    known.remember(seccomp_default.profile(capabilities.DEFAULT))
+
+
+def check_shim(memory: int) -> None:
+    """`bootstrap.check` with what the zygote's forks are born with."""
+    _remember()
+    bootstrap.check(memory)
+
+
+def resume_shim(memory: int, *, back: bool) -> None:
+    """`bootstrap.resume`, likewise: a shim that is nobody's fork. It shares no pages until it rests."""
+    _remember()
+    gc.disable()
+    bootstrap.resume(memory, back=back)
+
+
 def check(path: str, memory: int) -> None:
     """What a zygote of this installation needs in order to go on from that state. Raises whatever is in the way."""
     packed = _state(memory)
     for _pid, *words in packed["shims"]:
         bootstrap.Birth.of(words, "")
     successor.arrived([])
-    layout.detect()
-    known.remember(seccomp_default.profile(capabilities.DEFAULT))
+    _remember()
     rehearsal.rehearse(f"{path}.{os.getpid()}")
 
 
@@ -406,8 +420,7 @@ def serve(path: str, memory: int = -1) -> None:
         oom_score.unpack(packed.get("oom_score", []))
     os.chdir("/")  # shims live long: none may hold the directory that somebody started us in
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-    layout.detect()
-    known.remember(seccomp_default.profile(capabilities.DEFAULT))
+    _remember()
     try:
         rehearsal.rehearse(f"{path}.{os.getpid()}")
     except (HakoError, OSError) as err:  # shims would be larger, no worse

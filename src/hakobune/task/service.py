@@ -139,6 +139,7 @@ class Service:
             self.oom = oom.Watch(self._loop, self.cgroup, self._out_of_memory, packed["oom_seen"])
         if packed["expires"] is not None:
             self.expires = self._loop.later(packed["expires"], self._expire)
+        self._loop.later(0, self.reap)  # who has ended while nobody listened for SIGCHLD
 
     def _unpack_member(self, packed: Packed, luggage: Luggage) -> None:
         exec_id, terminal, stdin, stdout, stderr, process = packed["spec"]
@@ -157,6 +158,7 @@ class Service:
         if packed["deadline"] is not None:
             self.deadline(member, packed["deadline"])
         if life.pid and not life.dead:
+            self._by_pid[life.pid] = member
             self._loop.watch(member.pidfd, IN, lambda _events: self._adopted_ended(member))
 
     def deadline(self, member: Member, seconds: float) -> None:
@@ -164,10 +166,15 @@ class Service:
         member.deadline = self._loop.later(seconds, lambda: self.release(member))
 
     def _adopted_ended(self, member: Member) -> None:
-        """Somebody else reaps what another process of this shim has made."""
-        status = pidfd.wait_status(member.pidfd, member.life.pid)
+        """Somebody else reaps what another process of this shim has made; or we did, just now."""
+        pid = member.life.pid
+        if self._by_pid.get(pid) is not member:
+            self._loop.unwatch(member.pidfd)
+            return
+        status = pidfd.wait_status(member.pidfd, pid)
         if status is not None:
             self._loop.unwatch(member.pidfd)
+            del self._by_pid[pid]
             self._exited(member, status, time.time_ns())
 
     # --- looking up ---

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hakobune.errors import HakoError, from_code
+from hakobune.shim import renewal, rpc
 from hakobune.spec.mount import Mount
 from hakobune.testing.bundle import Bundle
 from hakobune.wire import pb, side, ttrpc
@@ -46,10 +47,10 @@ class Ttrpc:
         self._stream = -1
         self._answers: dict[int, ttrpc.Response] = {}
 
-    def send(self, method: str, payload: bytes = b"") -> int:
+    def send(self, method: str, payload: bytes = b"", service: str = "") -> int:
         """Start a call; its stream."""
         self._stream += 2
-        request = ttrpc.pack_request(ttrpc.Request(self._service, method, payload))
+        request = ttrpc.pack_request(ttrpc.Request(service or self._service, method, payload))
         self._socket.sendall(ttrpc.pack(ttrpc.Frame(self._stream, ttrpc.REQUEST, 0, request)))
         return self._stream
 
@@ -190,6 +191,12 @@ class Task:
     def shutdown(self, *, now: bool = False) -> None:
         """Task.Shutdown: the shim ends."""
         self.rpc.call("Shutdown", self._name + pb.field(2, now))
+
+    def renew(self, python: str = "", way: str = "") -> tuple[str, str]:
+        """Go on as the code of that interpreter; the release before and now."""
+        fields = pb.decode(self.rpc.answer(self.rpc.send("Renew", renewal.ask(python, way), rpc.OWN)))
+        self.shim = pb.number(fields, 1)
+        return pb.text(fields, 3), pb.text(fields, 2)
 
     def rest(self) -> int:
         """Wait until the shim has gone to sleep, in a process of its own; the pid of that. Raises TimeoutError."""

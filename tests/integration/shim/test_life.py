@@ -238,3 +238,12 @@ def test_many_fast_ends(make: Make) -> None:
         assert task.answer_exit(waiting).status == 0
         assert task.delete().pid == pid
         task.shutdown()
+
+
+def test_the_rehearsal_comes_to_its_end(place: Path) -> None:
+    """A play that has fallen behind the code would cost every shim its memory, and say so here only."""
+    home = place / "rehearsal"
+    home.mkdir()
+    with shims.Zygote(home):
+        pass
+    assert (home / "zygote.log").read_text() == ""

@@ -19,6 +19,7 @@ from hakobune.engine.runtime import Ended, Standing
 from hakobune.errors import HakoError, NotFound
 from hakobune.shim.client import Side
 
+PATIENCE_SECONDS = 10.0  # with a shim that does not answer
 SLOW = "unknown"  # the status of a task whose shim does not answer in time: nobody knows of an end
 LOST = 255  # the exit code when nobody saw the end, as after a reboot
 
@@ -79,6 +80,8 @@ async def _settle(deps: Deps, container: Container, task: Standing | None) -> No
         async with container.lock:
             await remove.take_apart(deps, container)
         return
+    if state.running and task is not None and task.status == SLOW:
+        task = await _asked_again(deps, container, task)
     alive = task is not None and task.status in ("running", "paused", SLOW)
     if state.running and alive and task is not None:
         await _adopt(deps, container, task)
@@ -93,6 +96,17 @@ async def _settle(deps: Deps, container: Container, task: Standing | None) -> No
         await (_adopt if alive else _bury)(deps, container, task)
     else:
         await _tidy(deps, container, task)
+
+
+async def _asked_again(deps: Deps, container: Container, task: Standing) -> Standing | None:
+    """How it stands, for a shim that was too slow for the list; as before when it is still silent."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await deps.runtime.process_standing(container.id)
+    except NotFound:
+        return None
+    except (TimeoutError, HakoError):
+        return task
 
 
 def _unrecorded(container: Container, task: Standing) -> bool:
@@ -112,7 +126,10 @@ async def _adopt(deps: Deps, container: Container, task: Standing) -> None:
     await _ask_for_oom(deps, container)
     container.side = await Side.connect(deps.side_path(container))
     if container.networked:
-        container.network = start.settings(deps.networks.adopt(container.id, container.state.pid))
+        try:
+            container.network = start.settings(deps.networks.adopt(container.id, container.state.pid))
+        except HakoError as err:  # its end will be told, so it must not be lost for that
+            print(f"hakod: network of container {container.short_id}: {err}", file=sys.stderr)
     deps.store.save(container)
 
 

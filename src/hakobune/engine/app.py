@@ -59,6 +59,7 @@ class App:
         self._store: Store | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._subscribed = asyncio.Event()
+        self._taken_over = asyncio.Event()  # what is told before is not for containers as they are on record
 
     async def start(self) -> None:
         """Come up; raises HakoError with what is in the way."""
@@ -87,6 +88,7 @@ class App:
         self._spawn(self._watch_ends())
         await self._subscribed.wait()
         await takeover.take_over(self._deps)
+        self._taken_over.set()
         await takeover.sweep(self._deps)
         for container in self._deps.store:
             if container.state.running:
@@ -196,6 +198,7 @@ class App:
             print(f"hakod: container {container.short_id}: {err}", file=sys.stderr)
 
     async def _ended(self, end: Ended | OutOfMemory) -> None:
+        await self._taken_over.wait()
         try:
             container = self._deps.store.get(end.container)
         except NotFound:

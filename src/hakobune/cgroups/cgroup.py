@@ -322,6 +322,8 @@ class Cgroup:
             files.write(self.unified + "/cgroup.freeze", str(int(frozen)))
             return _wait_event(self.unified, "frozen", int(frozen), deadline) if timeout else True
         home = self._home("freezer")
+        if home is None and self.unified and not os.path.exists(self.unified):
+            raise FileNotFoundError(errno.ENOENT, "the group has gone", self.unified)
         if home is None:
             raise FailedPrecondition(f"cgroup {self.path}: no freezer on this host")
         files.write(home + "/freezer.state", "FROZEN" if frozen else "THAWED")

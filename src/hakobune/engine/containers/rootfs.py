@@ -7,6 +7,7 @@ RESOLVE_IN_ROOT, so that no link of the image leads out of it. Imports: linux.sy
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -18,6 +19,7 @@ from hakobune.spec.mount import Mount
 
 RESOLVE_IN_ROOT = 0x10
 RESOLVE_NO_MAGICLINKS = 0x02
+_LONGEST_OPTION = 255  # bytes of one value, fsconfig(2)
 _MOST = 1 << 20  # bytes of a passwd or group file that are read
 
 
@@ -50,14 +52,39 @@ def _open(mounts: Sequence[Mount]) -> int:
     layers += options["lowerdir"].split(":")
     if len(layers) == 1:
         return os.open(layers[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return _overlay([("lowerdir+", layer) for layer in layers])
+    except OSError as err:
+        if err.errno != errno.EINVAL:
+            raise
+        return _overlay_of_old(layers)
+
+
+def _overlay(options: Sequence[tuple[str, str]]) -> int:
     context = syscalls.fsopen("overlay")
     try:
-        for layer in layers:
-            syscalls.fsconfig_string(context, "lowerdir+", layer)
+        for key, value in options:
+            syscalls.fsconfig_string(context, key, value)
         syscalls.fsconfig_create(context)
         return syscalls.fsmount(context, syscalls.MOUNT_ATTR_RDONLY)
     finally:
         os.close(context)
+
+
+def _overlay_of_old(layers: Sequence[str]) -> int:
+    """Before Linux 6.5 all layers are one option, and fsconfig(2) takes 255 bytes: descriptors make short names."""
+    with contextlib.ExitStack() as stack:
+        names = []
+        for layer in layers:
+            fd = os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, fd)
+            names.append(f"/proc/self/fd/{fd}")
+        value = ":".join(names)
+        if len(value) > _LONGEST_OPTION:
+            raise InvalidArgument(
+                f"{len(layers)} layers are more than this kernel can look into (Linux 6.5 can)"
+            )
+        return _overlay([("lowerdir", value)])
 
 
 def read(root: int, path: str) -> str:

@@ -8,6 +8,7 @@ Imports: os, stat, linux.syscalls, safepath.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass, field
@@ -103,7 +104,32 @@ def _mount_snapshot(item: Mount, target: str) -> None:
 
 
 def _mount_long_overlay(data: list[str], target: str, *, read_only: bool) -> None:
-    """mount(2) takes one page of options; fsconfig(2) takes each layer by itself (lowerdir+)."""
+    """mount(2) takes one page of options; since Linux 6.5 fsconfig(2) takes each layer by itself (lowerdir+)."""
+    try:
+        _configure_overlay(data, target, read_only=read_only)
+    except OSError as err:
+        if err.errno != errno.EINVAL:
+            raise
+        _mount_short_names(data, target, read_only=read_only)
+
+
+def _mount_short_names(data: list[str], target: str, *, read_only: bool) -> None:
+    """Before: names of descriptors, which are short."""
+    fds: list[int] = []
+    words = []
+    for word in data:
+        key, _, value = word.partition("=")
+        if key == "lowerdir":
+            first = len(fds)
+            fds += [os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for layer in value.split(":")]
+            word = f"{key}=" + ":".join(f"/proc/self/fd/{fd}" for fd in fds[first:])
+        words.append(word)
+    sys.mount("overlay", target, "overlay", sys.MS_RDONLY if read_only else 0, ",".join(words))
+    for fd in fds:
+        os.close(fd)
+
+
+def _configure_overlay(data: list[str], target: str, *, read_only: bool) -> None:
     context = sys.fsopen("overlay")
     for word in data:
         key, _, value = word.partition("=")

@@ -48,9 +48,10 @@ format: $(VENV)/.dev ## let ruff write the format
 proto: $(VENV)/.dev ## generate the stubs from src/hakobune/proto/*.proto
 	@$(BIN)/python tools/gen_proto.py
 
-peers: ## Debian packages and Go programs that tests use as peers (missing ones are printed)
+peers: ## Debian packages, Go programs and a kernel that tests use as peers (missing ones are printed)
 	@sh tools/install_peers.sh
 	@sh tools/install_go_peers.sh
+	@sh tools/install_vm_kernel.sh
 
 venv: $(VENV)/.dev ## the virtual environment with everything for developing
 

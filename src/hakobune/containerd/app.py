@@ -61,11 +61,13 @@ class App:
         self._tasks = Tasks(
             self._containers, self._exchange, self._zygote, config.state, self._events_address
         )
-        self._ttrpc = TtrpcServer(events_rpc.ttrpc_handlers(self._exchange))
         self._server = aio.server(options=SERVER_OPTIONS)
         self._edges = self._services()
+        handlers = events_rpc.ttrpc_handlers(self._exchange)
         for service in self._edges:
             service.add_to(self._server)
+            handlers.update(service.ttrpc_handlers)
+        self._ttrpc = TtrpcServer(handlers)
 
     def _services(self) -> list[Service]:
         images, leases, streams = Images(self._database), Leases(self._database), Streams()
@@ -98,6 +100,7 @@ class App:
         warming = asyncio.ensure_future(self._warm())
         await self._ttrpc.listen(self._events_address)
         await self._tasks.recover()
+        self._ttrpc.open()
         await self._listen()
         await warming
 
@@ -119,7 +122,7 @@ class App:
 
     async def stop(self) -> None:
         """End of service. The zygote goes only when no task is left."""
-        await self._server.stop(GRACE_SECONDS)
+        await asyncio.gather(self._server.stop(GRACE_SECONDS), self._ttrpc.settle(FINISH_SECONDS))
         running = [call for service in self._edges for call in service.running]
         if running:
             await asyncio.wait(running, timeout=FINISH_SECONDS)

@@ -1,4 +1,7 @@
-"""The gRPC edge that all rooms share: who calls in which namespace, errors to statuses, method tables.
+"""The edge that all rooms share: who calls in which namespace, errors to statuses, method tables.
+
+Everything is served over gRPC, as containerd does, and what has one answer also over ttrpc, whose calls cost a
+fifth (ADR 0008).
 
 A room's rpc.py makes a `Service` and adds its methods; nothing is looked up by reflection in a call.
 """
@@ -8,16 +11,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from hakobune.errors import FailedPrecondition, HakoError, InvalidArgument
 from hakobune.transport.grpc_runtime import aio, grpc, status_of
+from hakobune.transport.ttrpc_server import Handler
+from hakobune.wire import ttrpc
 
-NAMESPACE = "containerd-namespace"
+NAMESPACES = ("containerd-namespace", "containerd-namespace-ttrpc")
 LEASE = "containerd-lease"
 LIVE = (("hakobune-live", "1"),)  # an error, too, begins with a head: but with an empty one
 _NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
@@ -34,11 +39,12 @@ class Call:
 
     namespace: str
     lease: str
-    context: Context
+    context: Context | None = None  # gRPC's own
 
     async def open(self) -> None:
         """Send the response's head now: the caller may rely on what was done so far."""
-        await self.context.send_initial_metadata(LIVE)
+        if self.context is not None:
+            await self.context.send_initial_metadata(LIVE)
 
 
 def check_name(kind: str, name: str) -> str:
@@ -65,6 +71,7 @@ class Service:
         self._known: set[str] = set()
         self.running: set[asyncio.Future[Message]] = set()  # whole calls under way
         self._methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self.ttrpc_handlers: dict[str, Handler] = {}
 
     def unary(
         self,
@@ -78,7 +85,7 @@ class Service:
 
         async def serve(message: Request, context: Context) -> Message:
             try:
-                call = self._call(context)
+                call = self._call(context.invocation_metadata() or (), context)
                 if whole:
                     return await asyncio.shield(self._keep(handler(message, call)))
                 return await handler(message, call)
@@ -86,6 +93,14 @@ class Service:
                 await self._abort(context, method, err)
                 raise
 
+        async def answer(asked: ttrpc.Request) -> bytes:
+            try:
+                message = request.FromString(asked.payload)
+            except DecodeError as err:
+                raise InvalidArgument(f"{method}: the request is malformed: {err}") from err
+            return (await handler(message, self._call(asked.metadata))).SerializeToString()
+
+        self.ttrpc_handlers[f"{self.name}/{method}"] = answer
         self._methods[method] = grpc.unary_unary_rpc_method_handler(
             serve, request_deserializer=request.FromString, response_serializer=_encode
         )
@@ -97,7 +112,9 @@ class Service:
 
         async def serve(message: Request, context: Context) -> AsyncIterator[Message]:
             try:
-                async for response in handler(message, self._call(context)):
+                async for response in handler(
+                    message, self._call(context.invocation_metadata() or (), context)
+                ):
                     yield response
             except Exception as err:
                 await self._abort(context, method, err)
@@ -116,7 +133,9 @@ class Service:
 
         async def serve(messages: AsyncIterator[Request], context: Context) -> AsyncIterator[Message]:
             try:
-                async for response in handler(messages, self._call(context)):
+                async for response in handler(
+                    messages, self._call(context.invocation_metadata() or (), context)
+                ):
                     yield response
             except Exception as err:
                 await self._abort(context, method, err)
@@ -141,10 +160,10 @@ class Service:
         if not future.cancelled():
             future.exception()  # seen, also when the caller has gone
 
-    def _call(self, context: Context) -> Call:
+    def _call(self, metadata: Iterable[tuple[str, str | bytes]], context: Context | None = None) -> Call:
         namespace = lease = ""
-        for key, value in context.invocation_metadata() or ():
-            if key == NAMESPACE:
+        for key, value in metadata:
+            if key in NAMESPACES:
                 namespace = str(value)
             elif key == LEASE:
                 lease = str(value)

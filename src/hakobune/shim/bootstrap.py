@@ -267,6 +267,7 @@ class Shim:
     def _shutdown(self) -> None:
         """No task is left: stop listening at once, end when the last byte and event are out."""
         self._ending = True
+        self.loop.later(LINGER_SECONDS, self._linger)
         self.loop.unwatch(self._listener.fileno())
         self._listener.close()
         self._side.close()
@@ -276,11 +277,10 @@ class Shim:
             pass  # the manager has taken it away already
         reach("shim.shutdown")
         self._publisher.last()
-        self._linger()
 
     def _linger(self) -> None:
         self._rounds += 1
-        if self._rounds == 1 or (self._rounds < LINGER_ROUNDS and not self._quiet()):
+        if self._rounds < LINGER_ROUNDS and not self._quiet():
             self.loop.later(LINGER_SECONDS, self._linger)
         else:
             self.loop.stop()

@@ -238,8 +238,10 @@ class SideServer:
             self._loop.unwatch(self._listener.fileno())
             self._listener.close()
             self._listener = None
-            if os.path.lexists(self._path):
+            try:
                 os.unlink(self._path)
+            except OSError:
+                pass  # the engine has taken it away already
 
     @property
     def idle(self) -> bool:

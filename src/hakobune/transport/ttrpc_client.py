@@ -36,8 +36,15 @@ class TtrpcClient(asyncio.Protocol):
         """Whether calls can be made."""
         return self._transport is not None and not self._closed
 
-    async def call(self, service: str, method: str, payload: bytes, timeout: float = 0) -> bytes:
-        """One call; the answer's payload. `timeout` in seconds, 0 for none.
+    async def call(
+        self,
+        service: str,
+        method: str,
+        payload: bytes,
+        timeout: float = 0,
+        metadata: tuple[tuple[str, str], ...] = (),
+    ) -> bytes:
+        """One call; the answer's payload. `timeout` in seconds, 0 for none; `metadata` is pairs of key and value.
 
         Raises the HakoError that the other side sends, Unavailable when the connection ends first,
         DeadlineExceeded after `timeout`. Cancelled, the answer is dropped when it comes.
@@ -45,7 +52,7 @@ class TtrpcClient(asyncio.Protocol):
         if self._transport is None or self._closed:
             raise Unavailable(f"{method}: the ttrpc connection is closed")
         stream, self._next = self._next, self._next + 2
-        request = ttrpc.Request(service, method, payload, int(timeout * 1e9))
+        request = ttrpc.Request(service, method, payload, int(timeout * 1e9), metadata)
         try:
             packet = ttrpc.pack(ttrpc.Frame(stream, ttrpc.REQUEST, 0, ttrpc.pack_request(request)))
         except ValueError as err:

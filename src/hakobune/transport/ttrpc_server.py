@@ -1,17 +1,17 @@
-"""A ttrpc server over asyncio for short unary calls, answered in the order that they come."""
+"""A ttrpc server over asyncio for unary calls: those that wait for nothing are answered in the order that they come."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
-from typing import cast
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, cast
 
-from hakobune.errors import Code, HakoError
+from hakobune.errors import Code, HakoError, Unavailable
 from hakobune.wire import ttrpc
 
-Handler = Callable[[bytes], bytes]
+Handler = Callable[[ttrpc.Request], bytes | Coroutine[Any, Any, bytes]]
 _LOG = logging.getLogger("hakobune.ttrpc")
 
 
@@ -33,21 +33,46 @@ class _Connection(asyncio.Protocol):
         try:
             for frame in self._decoder.feed(data):
                 if frame.type == ttrpc.REQUEST:
-                    response = self._server.answer(frame.data)
-                    packed = ttrpc.pack_response(response)
-                    self.transport.write(ttrpc.pack(ttrpc.Frame(frame.stream, ttrpc.RESPONSE, 0, packed)))
+                    self._server.serve(self, frame)
         except ValueError as err:
             _LOG.warning("a ttrpc frame is malformed: %s", err)
             self.transport.abort()
 
+    def answer(self, stream: int, response: ttrpc.Response) -> None:
+        """Send it, unless the caller has gone."""
+        assert self.transport is not None
+        packed = ttrpc.pack_response(response)
+        if len(packed) > ttrpc.MAX_DATA:
+            text = f"the answer of {len(packed)} bytes is longer than ttrpc carries"
+            packed = ttrpc.pack_response(ttrpc.Response(code=Code.RESOURCE_EXHAUSTED, message=text))
+        self.transport.write(ttrpc.pack(ttrpc.Frame(stream, ttrpc.RESPONSE, 0, packed)))
+
 
 class TtrpcServer:
-    """Serves `handlers`, keyed by "service/method"; a handler takes and gives payloads and never waits."""
+    """Serves `handlers`, keyed by "service/method", that give the answer's payload.
+
+    A handler that gives a coroutine may wait: it begins when `open` was called, goes on to its end also when
+    its caller goes away, and none begins after `settle`. The others are served from `listen` to `close`.
+    """
 
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
         self._handlers = handlers
         self._server: asyncio.AbstractServer | None = None
+        self._opened = asyncio.Event()
+        self._settling = False
+        self._running: set[asyncio.Task[None]] = set()
         self.connections: set[_Connection] = set()
+
+    def open(self) -> None:
+        """Let the handlers that wait begin."""
+        self._opened.set()
+
+    async def settle(self, seconds: float) -> None:
+        """Refuse new work, and wait for what is under way, at most that long."""
+        self._settling = True
+        self._opened.set()
+        if self._running:
+            await asyncio.wait(self._running, timeout=seconds)
 
     async def listen(self, path: str) -> None:
         """Serve on a unix socket (0600) in place of whatever stood there. Raises OSError."""
@@ -70,17 +95,41 @@ class TtrpcServer:
         if self._server is not None:
             await self._server.wait_closed()
 
-    def answer(self, data: bytes) -> ttrpc.Response:
-        """The response to one request envelope. Raises ValueError when that is malformed."""
-        request = ttrpc.unpack_request(data)
+    def serve(self, connection: _Connection, frame: ttrpc.Frame) -> None:
+        """Answer one request, now or when its handler has ended. Raises ValueError when it is malformed."""
+        request = ttrpc.unpack_request(frame.data)
         name = f"{request.service}/{request.method}"
         handler = self._handlers.get(name)
         if handler is None:
-            return ttrpc.Response(code=Code.UNIMPLEMENTED, message=f"{name} is not served")
+            response = ttrpc.Response(code=Code.UNIMPLEMENTED, message=f"{name} is not served")
+            return connection.answer(frame.stream, response)
         try:
-            return ttrpc.Response(handler(request.payload))
-        except HakoError as err:
-            return ttrpc.Response(code=err.code, message=str(err))
+            found = handler(request)
         except Exception as err:
-            _LOG.exception("%s failed", name)
-            return ttrpc.Response(code=Code.INTERNAL, message=f"{type(err).__name__}: {err}")
+            return connection.answer(frame.stream, _failure(name, err))
+        if isinstance(found, bytes):
+            return connection.answer(frame.stream, ttrpc.Response(found))
+        task = asyncio.get_running_loop().create_task(self._later(connection, frame.stream, name, found))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _later(
+        self, connection: _Connection, stream: int, name: str, work: Coroutine[Any, Any, bytes]
+    ) -> None:
+        try:
+            if not self._opened.is_set():
+                await self._opened.wait()
+            if self._settling:
+                work.close()
+                raise Unavailable(f"{name}: the server ends")
+            response = ttrpc.Response(await work)
+        except Exception as err:
+            response = _failure(name, err)
+        connection.answer(stream, response)
+
+
+def _failure(name: str, err: Exception) -> ttrpc.Response:
+    if isinstance(err, HakoError):
+        return ttrpc.Response(code=err.code, message=str(err))
+    _LOG.error("%s failed", name, exc_info=err)
+    return ttrpc.Response(code=Code.INTERNAL, message=f"{type(err).__name__}: {err}")

@@ -67,12 +67,13 @@ class Decoder:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A call; `timeout` in nanoseconds, 0 for none."""
+    """A call; `timeout` in nanoseconds, 0 for none; `metadata` is pairs of key and value."""
 
     service: str
     method: str
     payload: bytes
     timeout: int = 0
+    metadata: tuple[tuple[str, str], ...] = ()
 
 
 def pack_request(request: Request) -> bytes:
@@ -83,6 +84,7 @@ def pack_request(request: Request) -> bytes:
             pb.field(2, request.method),
             pb.field(3, request.payload),
             pb.field(4, request.timeout),
+            *(pb.message(5, pb.field(1, key) + pb.field(2, value)) for key, value in request.metadata),
         )
     )
 
@@ -90,7 +92,15 @@ def pack_request(request: Request) -> bytes:
 def unpack_request(data: bytes) -> Request:
     """Raises ValueError when it is malformed."""
     fields = pb.decode(data)
-    return Request(pb.text(fields, 1), pb.text(fields, 2), pb.blob(fields, 3), pb.number(fields, 4))
+    return Request(
+        pb.text(fields, 1), pb.text(fields, 2), pb.blob(fields, 3), pb.number(fields, 4),
+        tuple(_pair(raw) for raw in fields.get(5, ()) if isinstance(raw, bytes)),
+    )  # fmt: skip
+
+
+def _pair(data: bytes) -> tuple[str, str]:
+    fields = pb.decode(data)
+    return pb.text(fields, 1), pb.text(fields, 2)
 
 
 @dataclass(frozen=True, slots=True)

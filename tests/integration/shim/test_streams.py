@@ -285,3 +285,17 @@ def test_the_hosts_null_device_stays_the_hosts(make: Make) -> None:
     assert (
         (os.stat("/dev/null").st_uid, os.stat("/dev/null").st_gid) == (before.st_uid, before.st_gid) == (0, 0)
     )
+
+
+def test_the_shim_ends_whatever_has_become_of_its_paths(make: Make, place: Path) -> None:
+    """The engine takes the side socket's path away at the same moment; or something else stands there."""
+    path = str(place / "side")
+    task = make("true", annotations={"io.hakobune.side": path})
+    task.create()
+    task.start()
+    task.wait()
+    os.unlink(path)
+    os.mkdir(path)
+    task.delete()
+    task.shutdown()
+    assert shims.gone(task.shim)

@@ -12,6 +12,7 @@ from hakobune.containerd.events.rpc import TTRPC_FORWARD, ttrpc_handlers
 from hakobune.errors import InvalidArgument, ResourceExhausted
 from hakobune.proto import event_types_pb2 as events
 from hakobune.proto import events_pb2, types_pb2
+from hakobune.wire import ttrpc
 
 
 def test_subscribers_get_what_passes_in_order() -> None:
@@ -52,7 +53,7 @@ def test_what_shims_send_is_checked() -> None:
     exchange.observers.append(seen.append)
     forward = ttrpc_handlers(exchange)[TTRPC_FORWARD]
     envelope = types_pb2.Envelope(namespace="ns", topic="/tasks/exit")
-    assert forward(events_pb2.ForwardRequest(envelope=envelope).SerializeToString()) == b""
+    assert forward(_call(events_pb2.ForwardRequest(envelope=envelope).SerializeToString())) == b""
     assert [event.topic for event in seen] == ["/tasks/exit"]
     for bad in (
         types_pb2.Envelope(namespace="", topic="/a"),
@@ -60,6 +61,10 @@ def test_what_shims_send_is_checked() -> None:
         types_pb2.Envelope(namespace="ns", topic="/a//b"),
     ):
         with pytest.raises(InvalidArgument):
-            forward(events_pb2.ForwardRequest(envelope=bad).SerializeToString())
+            forward(_call(events_pb2.ForwardRequest(envelope=bad).SerializeToString()))
     with pytest.raises(InvalidArgument):
-        forward(b"\xff\xff")
+        forward(_call(b"\xff\xff"))
+
+
+def _call(payload: bytes) -> ttrpc.Request:
+    return ttrpc.Request("", "Forward", payload)

@@ -22,15 +22,15 @@ from hakobune.transport.ttrpc_server import TtrpcServer
 from hakobune.wire import ttrpc
 
 
-def echo(payload: bytes) -> bytes:
-    return payload
+def echo(call: ttrpc.Request) -> bytes:
+    return call.payload
 
 
-def refuse(_payload: bytes) -> bytes:
+def refuse(_call: ttrpc.Request) -> bytes:
     raise NotFound("no such thing")
 
 
-def break_down(_payload: bytes) -> bytes:
+def break_down(_call: ttrpc.Request) -> bytes:
     raise ZeroDivisionError("oh")
 
 
@@ -106,3 +106,48 @@ def test_nobody_listens(tmp_path: Path) -> None:
             await TtrpcClient.connect(str(tmp_path / "nobody"))
 
     asyncio.run(body())
+
+
+def test_handlers_that_wait(tmp_path: Path) -> None:
+    """They begin when the server is open, do not hold up others, end though their caller is gone, and are settled."""
+
+    async def body() -> None:
+        go, done = asyncio.Event(), []
+
+        async def slow(call: ttrpc.Request) -> bytes:
+            await go.wait()
+            done.append(call.payload)
+            return dict(call.metadata)["who"].encode()
+
+        async def refused(_call: ttrpc.Request) -> bytes:
+            raise NotFound("no such thing")
+
+        server = TtrpcServer({"s/Slow": slow, "s/Echo": echo, "s/Refuse": refused})
+        await server.listen(str(tmp_path / "s"))
+        client, other = [await TtrpcClient.connect(str(tmp_path / "s")) for _ in range(2)]
+        waiting = asyncio.ensure_future(client.call("s", "Slow", b"1", metadata=(("who", "me"), ("x", "y"))))
+        await other.call("s", "Echo", b"")
+        go.set()
+        assert await client.call("s", "Echo", b"quick") == b"quick"
+        assert done == []  # not open yet
+        server.open()
+        assert await waiting == b"me"
+        with pytest.raises(NotFound, match=r"^no such thing$"):
+            await client.call("s", "Refuse", b"")
+        go.clear()
+        left = asyncio.ensure_future(other.call("s", "Slow", b"2", metadata=(("who", "me"),)))
+        await asyncio.sleep(0.05)
+        other.close()
+        settled = asyncio.ensure_future(server.settle(10))
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="the server ends"):
+            await client.call("s", "Slow", b"3", metadata=(("who", "me"),))
+        go.set()
+        await settled
+        assert done == [b"1", b"2"]
+        with pytest.raises(Unavailable):
+            await left
+        client.close()
+        await server.close()
+
+    asyncio.run(asyncio.wait_for(body(), 20))

@@ -34,11 +34,11 @@ class Containers:
     """Raises NotFound for an unknown id, AlreadyExists for a taken one, and what the manager says."""
 
     def __init__(self, connection: Connection) -> None:
-        self._get = connection.unary(_SERVICE, "Get", pb.GetContainerResponse.FromString)
+        self._get = connection.brief(_SERVICE, "Get", pb.GetContainerResponse.FromString)
         self._list = connection.unary(_SERVICE, "List", pb.ListContainersResponse.FromString)
-        self._create = connection.unary(_SERVICE, "Create", pb.CreateContainerResponse.FromString)
-        self._update = connection.unary(_SERVICE, "Update", pb.UpdateContainerResponse.FromString)
-        self._delete = connection.unary(_SERVICE, "Delete", Empty.FromString)
+        self._create = connection.brief(_SERVICE, "Create", pb.CreateContainerResponse.FromString)
+        self._update = connection.brief(_SERVICE, "Update", pb.UpdateContainerResponse.FromString)
+        self._delete = connection.brief(_SERVICE, "Delete", Empty.FromString)
 
     async def create(self, container: Container) -> Container:
         """Record a new one."""

@@ -43,12 +43,12 @@ class Snapshots:
     """
 
     def __init__(self, connection: Connection) -> None:
-        self._prepare = connection.unary(_SERVICE, "Prepare", pb.PrepareSnapshotResponse.FromString)
-        self._view = connection.unary(_SERVICE, "View", pb.ViewSnapshotResponse.FromString)
-        self._mounts = connection.unary(_SERVICE, "Mounts", pb.MountsResponse.FromString)
+        self._prepare = connection.brief(_SERVICE, "Prepare", pb.PrepareSnapshotResponse.FromString)
+        self._view = connection.brief(_SERVICE, "View", pb.ViewSnapshotResponse.FromString)
+        self._mounts = connection.brief(_SERVICE, "Mounts", pb.MountsResponse.FromString)
         self._commit = connection.unary(_SERVICE, "Commit", Empty.FromString)
-        self._remove = connection.unary(_SERVICE, "Remove", Empty.FromString)
-        self._stat = connection.unary(_SERVICE, "Stat", pb.StatSnapshotResponse.FromString)
+        self._remove = connection.brief(_SERVICE, "Remove", Empty.FromString)
+        self._stat = connection.brief(_SERVICE, "Stat", pb.StatSnapshotResponse.FromString)
         self._update = connection.unary(_SERVICE, "Update", pb.UpdateSnapshotResponse.FromString)
         self._usage = connection.unary(_SERVICE, "Usage", pb.UsageResponse.FromString)
         self._list = connection.stream(_SERVICE, "List", pb.ListSnapshotsResponse.FromString)

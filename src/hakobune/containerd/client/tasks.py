@@ -52,21 +52,21 @@ class Tasks:
     """Raises NotFound for an unknown task or exec, FailedPrecondition for a verb that its state forbids."""
 
     def __init__(self, connection: Connection) -> None:
-        def call(method: str, decode: Any = Empty.FromString) -> Any:
-            return connection.unary(_SERVICE, method, decode)
+        def brief(method: str, decode: Any = Empty.FromString) -> Any:
+            return connection.brief(_SERVICE, method, decode)
 
-        self._create = call("Create", pb.CreateTaskResponse.FromString)
-        self._start = call("Start", pb.StartResponse.FromString)
-        self._delete = call("Delete", pb.DeleteResponse.FromString)
-        self._delete_process = call("DeleteProcess", pb.DeleteResponse.FromString)
-        self._get = call("Get", pb.GetResponse.FromString)
-        self._list = call("List", pb.ListTasksResponse.FromString)
-        self._list_pids = call("ListPids", pb.ListPidsResponse.FromString)
-        self._metrics = call("Metrics", pb.MetricsResponse.FromString)
-        self._wait = call("Wait", pb.WaitResponse.FromString)
-        self._kill, self._exec, self._resize = call("Kill"), call("Exec"), call("ResizePty")
-        self._close_io, self._update = call("CloseIO"), call("Update")
-        self._pause, self._resume = call("Pause"), call("Resume")
+        self._create = brief("Create", pb.CreateTaskResponse.FromString)
+        self._start = brief("Start", pb.StartResponse.FromString)
+        self._delete = brief("Delete", pb.DeleteResponse.FromString)
+        self._delete_process = brief("DeleteProcess", pb.DeleteResponse.FromString)
+        self._get = brief("Get", pb.GetResponse.FromString)
+        self._list = connection.unary(_SERVICE, "List", pb.ListTasksResponse.FromString)
+        self._list_pids = connection.unary(_SERVICE, "ListPids", pb.ListPidsResponse.FromString)
+        self._metrics = connection.unary(_SERVICE, "Metrics", pb.MetricsResponse.FromString)
+        self._wait = connection.unary(_SERVICE, "Wait", pb.WaitResponse.FromString)
+        self._kill, self._exec, self._resize = brief("Kill"), brief("Exec"), brief("ResizePty")
+        self._close_io, self._update = brief("CloseIO"), brief("Update")
+        self._pause, self._resume = brief("Pause"), brief("Resume")
 
     async def create(
         self,

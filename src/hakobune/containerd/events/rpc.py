@@ -14,6 +14,7 @@ from hakobune.errors import InvalidArgument
 from hakobune.proto import events_pb2 as pb
 from hakobune.proto import types_pb2
 from hakobune.transport.ttrpc_server import Handler
+from hakobune.wire import ttrpc
 
 _TOPIC = re.compile(r"(/[A-Za-z0-9._-]+)+")
 TTRPC_FORWARD = "containerd.services.events.ttrpc.v1.Events/Forward"
@@ -48,9 +49,10 @@ def service(exchange: Exchange) -> Service:
 def ttrpc_handlers(exchange: Exchange) -> dict[str, Handler]:
     """What shims call."""
 
-    def forward(payload: bytes) -> bytes:
+    def forward(call: ttrpc.Request) -> bytes:
         try:
-            request = pb.ForwardRequest.FromString(payload)  # the ttrpc service's message has the same shape
+            # the ttrpc service's message has the same shape
+            request = pb.ForwardRequest.FromString(call.payload)
         except DecodeError as err:
             raise InvalidArgument(f"event: {err}") from err
         exchange.forward(_checked(request.envelope))

@@ -20,6 +20,7 @@ from hakobune.shim import handover, renewal, successor, title
 from hakobune.shim.publish import Publisher, encode
 from hakobune.shim.rpc import Call, TaskServer
 from hakobune.shim.side import SideServer
+from hakobune.task.creation import Ahead
 from hakobune.task.loop import IN, Loop, complain
 from hakobune.task.luggage import Luggage, Packed
 from hakobune.task.process import Member
@@ -70,19 +71,24 @@ class Adoption:
 class Shim:
     """One container's shim; the observer of its task service."""
 
-    def __init__(self, birth: Birth, listener: Socket, *, naps: int = 0) -> None:
+    def __init__(
+        self, birth: Birth, listener: Socket, *, naps: int = 0, ahead: Ahead | None = None,
+        learn: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         self._birth = birth
         self._listener = listener
         self.loop = Loop()
         self._publisher = Publisher(self.loop, birth.events_address, birth.namespace)
         self._service = Service(self.loop, birth.id, birth.bundle, self)
         self._service.namespace = birth.namespace
+        self._service.ahead = ahead
         self._side = SideServer(self.loop, self._service, self._follow)
         self._service.on_side_path = self._listen_side
         self._rounds = 0
         self.loop.on_terminate = lambda: None  # a shim ends with its container, or when it is told to
         self._server = TaskServer(self.loop, self._service, listener, self._shutdown)
         self._server.on_renew = self._renew
+        self._learn = learn
         self._naps = naps  # how often in a row a rest was short
         self._turns = 0
         self._ending = False
@@ -279,6 +285,8 @@ class Shim:
         self._publisher.last()
 
     def _linger(self) -> None:
+        if self._rounds == 0:
+            self._learn()
         self._rounds += 1
         if self._rounds < LINGER_ROUNDS and not self._quiet():
             self.loop.later(LINGER_SECONDS, self._linger)
@@ -289,12 +297,17 @@ class Shim:
         return self._publisher.idle and self._side.idle
 
 
-def run(birth: Birth, listener: Socket) -> None:
-    """The life of a shim's process, after the zygote's descriptors are closed. Returns at its end."""
+def run(
+    birth: Birth, listener: Socket, ahead: Ahead | None = None, learn: Callable[[], None] = lambda: None
+) -> None:
+    """The life of a shim's process, after the zygote's descriptors are closed. Returns at its end.
+
+    `ahead` is the worker of its creation, when it has one; `learn` is called when most has been done that a shim does.
+    """
     _settle_in(birth)
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     reach("shim.born")
-    _live(lambda: Shim(birth, listener))
+    _live(lambda: Shim(birth, listener, ahead=ahead, learn=learn))
 
 
 def take_over(birth: Birth, adoption: Adoption) -> None:

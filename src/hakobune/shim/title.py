@@ -26,6 +26,11 @@ def show_shim(namespace: str, container_id: str) -> None:
     set_title(f"hako-shim -namespace {namespace} -id {container_id}".encode())
 
 
+def show_understudy(zygote: str) -> None:
+    """`zygote` is the path of the socket at which shims are asked for."""
+    set_title(f"hako-understudy -zygote {zygote}".encode())
+
+
 def set_title(text: bytes) -> None:
     """Show `text`, cut to the room there is; nothing happens when the room is unknown."""
     if _arguments is None:

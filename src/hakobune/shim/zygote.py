@@ -30,7 +30,8 @@ from hakobune.failpoint import reach
 from hakobune.linux import oom_score, pidfd, sockets, syscalls
 from hakobune.linux.sockets import Socket
 from hakobune.oci import capabilities, known, seccomp_default
-from hakobune.shim import bootstrap, handover, rehearsal, successor, title
+from hakobune.shim import bootstrap, handover, rehearsal, successor, title, understudy
+from hakobune.shim.understudy import Experience, Understudy
 from hakobune.task.loop import IN, Loop, complain
 from hakobune.task.luggage import Packed
 from hakobune.version import VERSION as RELEASE
@@ -38,6 +39,7 @@ from hakobune.version import VERSION as RELEASE
 VERSION = "1"  # of the protocol
 FORMAT = 1  # of the document that an upgraded zygote goes on from
 IDLE_SECONDS = 30.0
+AHEAD_SECONDS = 0.012  # after a birth: the container that is being made has the processor until then
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,14 @@ class Zygote:
             set()
         )  # bundles of shims of which one process was killed while another was there
         self._retiring = False
+        self._understudy: Understudy | None = None
+        self._experience = Experience()
         self._upgrade: Upgrade | None = None
         self._child: Callable[[], None] | None = None  # the life of this process, when it is a fork
         self._moving = path if pidfd.remembers_exits() else ""
         self._loop.watch(self._listener.fileno(), IN, lambda _events: self._accept())
         self._loop.later(IDLE_SECONDS, self._idle)
+        self._loop.later(0, self._engage)
 
     def run(self) -> None:
         """Serve until retired or idle; in a fork, live the shim's life."""
@@ -145,7 +150,7 @@ class Zygote:
         listener = _listen(birth.socket_path, sockets.STREAM)
         reach("zygote.shim.listening")
         try:
-            pid = os.fork()
+            pid = self._from_ahead(birth, listener) or os.fork()
         except OSError:
             listener.close()
             os.unlink(birth.socket_path)
@@ -158,6 +163,42 @@ class Zygote:
         self._become_shim(birth, [listener.fileno()])
         self._child = lambda: bootstrap.run(birth, listener)
         return ""
+
+    def _from_ahead(self, birth: bootstrap.Birth, listener: Socket) -> int:
+        """Have the understudy be that shim: its pid, 0 when there is none."""
+        waiting, self._understudy = self._understudy, None
+        self._loop.later(AHEAD_SECONDS, self._engage)
+        if waiting is None:
+            return 0
+        try:
+            waiting.play(birth, listener)
+        except OSError:
+            waiting.channel.close()  # it was killed
+            return 0
+        return waiting.pid
+
+    def _engage(self) -> None:
+        """Have an understudy."""
+        if self._understudy is not None or self._retiring:
+            return
+        ours, theirs = sockets.pair(sockets.SEQPACKET)
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            return  # the next shim will meet it again and tell
+        if pid:
+            theirs.close()
+            self._understudy = Understudy(pid, ours)
+            return
+        self._leave([theirs.fileno()])
+        self._child = lambda: understudy.wait(theirs, self._path, self._experience)
+
+    def _dismiss(self) -> None:
+        if self._understudy is not None:
+            self._understudy.dismiss()
+            self._understudy = None
 
     def _adopt(self, old: Socket, packet: bytes, fds: list[int]) -> None:
         """A living shim goes over to a fork of ours; whatever is wrong, the end of its connection tells it."""
@@ -179,6 +220,11 @@ class Zygote:
         self._part(old)
 
     def _become_shim(self, birth: bootstrap.Birth, keep: list[int]) -> None:
+        """In the child: leave, under the shim's name."""
+        self._leave(keep)
+        title.show_shim(birth.namespace, birth.id)
+
+    def _leave(self, keep: list[int]) -> None:
         """In the child: close all of the zygote's; `run` goes on from here.
 
         The objects that held those descriptors stay as they are until os._exit: see Loop.abandon.
@@ -190,7 +236,6 @@ class Zygote:
             first = fd + 1
         os.closerange(first, os.sysconf("SC_OPEN_MAX"))
         self._loop.abandon()
-        title.show_shim(birth.namespace, birth.id)
 
     # --- to another installation's program, in this process ---
 
@@ -303,6 +348,7 @@ class Zygote:
             self._listener.close()
             if self._reachable():
                 os.unlink(self._path)
+            self._dismiss()
         if not self._shims:
             self._loop.later(0, self._loop.stop)
 

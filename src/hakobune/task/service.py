@@ -30,11 +30,11 @@ from hakobune.linux import pidfd, sockets
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
 from hakobune.oci import hooks
-from hakobune.oci.config import Config
 from hakobune.oci.init import messages, parent
-from hakobune.oci.init.child import Streams, open_gate, socket_gate
+from hakobune.oci.init.child import Streams, open_gate
 from hakobune.spec.mount import Mount
 from hakobune.task import oom, worker
+from hakobune.task.creation import POSTSTOP, Ahead, Creation
 from hakobune.task.lifecycle import Event, Life, exit_status
 from hakobune.task.loop import IN, Loop, Timer, complain
 from hakobune.task.luggage import Luggage, Packed, data, text
@@ -49,11 +49,6 @@ MOST_LINES = 0xFFFF  # struct winsize has 16 bits for rows and for columns
 
 SIGKILL = 9
 NEVER_RAN = 255  # the exit status of a process that could not be made
-MOST_SECONDS = 0x7FFFFFFF  # of a time limit: 68 years
-
-SIDE_ANNOTATION = "io.hakobune.side"  # where the shim is to listen for an engine
-POSTSTOP = "poststop"  # a file of the bundle: hooks that run when the container is gone
-LIMIT_ANNOTATION = "io.hakobune.timeout"  # seconds from its start after which the container is killed
 
 
 class Observer(Protocol):
@@ -75,6 +70,7 @@ class Service:
         self.namespace = ""  # containerd's
         self.cgroup: Cgroup | None = None
         self.oom: oom.Watch | None = None
+        self.ahead: Ahead | None = None  # a worker for the creation
         self.limit = 0  # seconds that the container may run, 0 for ever
         self.expires: Timer | None = None  # its end by that limit, once it runs
         self._loop = loop
@@ -210,27 +206,7 @@ class Service:
         self.rootfs = rootfs
         member = self._add(spec, "container", reply)
 
-        def work(near: Socket, streams: Streams | None) -> None:
-            def made(cgroup: Cgroup, config: Config) -> None:
-                limit = _limit(config.annotations.get(LIMIT_ANNOTATION, "0"))
-                messages.say_cgroup(
-                    near, cgroup.path, f"{limit}\n{config.annotations.get(SIDE_ANNOTATION, '')}"
-                )
-
-            request = parent.Request(
-                self.bundle,
-                rootfs,
-                streams,
-                near,
-                socket_gate(near),
-                filter=f"{self.bundle}/filter",
-                poststop=f"{self.bundle}/{POSTSTOP}",
-                made=made,
-            )
-            pid, _cgroup, _config = parent.create(request, self.id)
-            messages.say_pid(near, pid)
-
-        self._launch(member, work, open_log(spec.stdout))
+        self._launch(member, Creation(self.id, self.bundle, rootfs), open_log(spec.stdout))
         reach("shim.create.launched")
 
     def exec(self, spec: Spec) -> None:
@@ -263,21 +239,31 @@ class Service:
         )
         return member
 
-    def _launch(self, member: Member, work: Callable[[Socket, Streams | None], None],
-                log: Log | None = None) -> None:  # fmt: skip
-        """Fork the worker and listen to what it and the new process say."""
+    def _launch(self, member: Member, creation: Creation, log: Log | None = None) -> None:
+        """Have a worker begin, and listen to what it and the new process say."""
         stdio = member.stdio
         assert stdio is not None
         try:
             streams = stdio.make(log)
-            keep = (streams.stdin, streams.stdout, streams.stderr) if streams is not None else ()
-            member.worker, channel = worker.start(lambda near: work(near, streams), keep)
+            member.worker, channel = self._creator(creation, streams)
         except OSError as err:
             self._cannot_prepare(member, err)
             return
         stdio.made()
         self._workers[member.worker] = lambda _status: self._worker_ended(member)
         self._listen(member, channel)
+
+    def _creator(self, creation: Creation, streams: Streams | None) -> tuple[int, Socket]:
+        """The worker that was forked ahead, or a new one: (its pid, its channel). Raises OSError."""
+        ahead, self.ahead = self.ahead, None
+        if ahead is not None:
+            try:
+                ahead.begin(creation, streams)
+                return ahead.pid, ahead.channel
+            except OSError:
+                ahead.drop()
+        keep = (streams.stdin, streams.stdout, streams.stderr) if streams is not None else ()
+        return worker.start(lambda near: creation.run(near, streams), keep)
 
     def _listen(self, member: Member, channel: Socket) -> None:
         member.channel = channel
@@ -860,10 +846,3 @@ class Service:
             os.rename(path + ".new", path)
         except OSError as err:
             complain(f"write {path}", err)
-
-
-def _limit(text: str) -> int:
-    """The annotation's seconds. Raises InvalidArgument."""
-    if not text.isascii() or not text.isdigit() or int(text) > MOST_SECONDS:
-        raise InvalidArgument(f"annotation {LIMIT_ANNOTATION}: {text!r} is no number of seconds")
-    return int(text)

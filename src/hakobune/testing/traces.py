@@ -27,7 +27,7 @@ from hakobune.testing.processes import command_lines, kill_and_wait
 _SWEEPS = 8  # a process that is killed may just have forked, or somebody starts it again
 _PATIENCE = 2.0  # until the kernel lets go of a control group or a mount
 _TICK = 0.02
-_OURS = ("hakobune", "containerd-shim-hako")
+_OURS = ("hakobune", "containerd-shim-hako", "hako-understudy")
 
 
 @dataclass

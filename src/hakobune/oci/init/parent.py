@@ -70,6 +70,7 @@ class Request:
     filter: str = ""
     poststop: str = ""  # file for the hooks that run when the container is gone; "": they are not kept
     made: Callable[[Cgroup, Config], None] = lambda _cgroup, _config: None
+    planned: Callable[[], None] = lambda: None  # everything is ready for the clone
 
 
 def load(bundle: str) -> Config:
@@ -171,7 +172,9 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
         entry = Entry(process, request.streams, cgroup.open_tasks(), program, program_flags, request.near,
                       request.gate, request.preserve)  # fmt: skip
         birth = Birth(entry, config, rootfs, plan, _hold(config))
-        pid = _clone(birth, cgroup, _join_given(config), parent=request.clone_parent)
+        flags = _join_given(config)
+        request.planned()
+        pid = _clone(birth, cgroup, flags, parent=request.clone_parent)
         reach("oci.create.cloned")
         _run_hooks(birth, request, container_id, pid)
     except BaseException:

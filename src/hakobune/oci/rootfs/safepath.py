@@ -27,25 +27,13 @@ def ensure_directory(root: int, path: str, mode: int = 0o755) -> int:
         return open_path(root, path, os.O_PATH | os.O_DIRECTORY)
     except FileNotFoundError:
         pass
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    current = open_path(root, "/", os.O_PATH | os.O_DIRECTORY)
-    for depth in range(1, len(parts) + 1):
-        parent = current
-        try:
-            current = _step(root, parent, parts[:depth], mode)
-        finally:
-            os.close(parent)
-    return current
-
-
-def _step(root: int, parent: int, parts: list[str], mode: int) -> int:
-    """Open parts[-1] below `parent`, making it when it does not exist."""
-    path = "/".join(parts)
+    head, _, name = path.strip("/").rpartition("/")
+    parent = ensure_directory(root, head, mode)
     try:
-        return open_path(root, path, os.O_PATH | os.O_DIRECTORY)
-    except FileNotFoundError:
-        os.mkdir(parts[-1], mode, dir_fd=parent)
-    return sys.openat2(parent, parts[-1], os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, 0, IN_ROOT)
+        os.mkdir(name, mode, dir_fd=parent)
+        return sys.openat2(parent, name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, 0, IN_ROOT)
+    finally:
+        os.close(parent)
 
 
 def ensure_file(root: int, path: str, mode: int = 0o644) -> int:

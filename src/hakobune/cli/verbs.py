@@ -58,6 +58,7 @@ SYSTEM = {
     "events": ("events", "Print what happens, as it happens"),
     "info": ("system", "Show the engine's state and settings"),
     "prune": ("prune", "Remove all that is unused"),
+    "upgrade": ("upgrade", "Go on as the code that is installed now, containers running"),
 }
 GROUPS = {
     "container": ("Manage containers", CONTAINER),

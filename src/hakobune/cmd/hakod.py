@@ -13,18 +13,20 @@ import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from hakobune.engine import config
+from hakobune.engine import config, succession
 from hakobune.engine.app import App
+from hakobune.engine.succession import Succession
 from hakobune.errors import HakoError
 from hakobune.linux import oom_score
 from hakobune.version import VERSION
 
 
-async def _run(settings: config.Config) -> None:
+async def _run(settings: config.Config, left: Succession | None) -> Succession | None:
+    """Until the end; what is to go on in this process then."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    app = App(settings)
+    app = App(settings, left, stop.set)
     try:
         if await _unless(stop, app.start()):
             gc.collect()
@@ -33,6 +35,7 @@ async def _run(settings: config.Config) -> None:
             await stop.wait()
     finally:
         await app.close()
+    return app.succession
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
@@ -50,16 +53,25 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; returns the exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    left = None
     try:
-        settings = config.parse(sys.argv[1:] if argv is None else argv)
+        left = succession.inherited(os.environ)
+        settings = config.parse(words)
         if settings is None:
             print(f"hakod {VERSION}")
             return 0
+        if settings.validate:
+            print("configuration OK")
+            return 0
         os.umask(0o022)
         oom_score.ask(oom_score.DAEMON)
-        asyncio.run(_run(settings))
+        if (successor := asyncio.run(_run(settings, left))) is not None:
+            successor.execute(words)
     except (HakoError, OSError) as err:
         print(f"hakod: {err}", file=sys.stderr)
+        if left is not None:
+            left.go_back(str(err), words)
         return 1
     return 0
 

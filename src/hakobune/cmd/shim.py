@@ -1,5 +1,7 @@
 """containerd-shim-hako-v1: what a containerd starts (runtime v2), `start`, `delete` or `-v`, and ends again.
 
+`upgrade` is for a user: everything of ours under such a containerd goes on as this program's code (shim/upgrading.py).
+
 `start` finds the zygote of this user and this containerd, or starts one, and lets it fork the shim; no
 program of ours stays but the zygote. The three start protocols differ in the input and the output only:
   containerd 1.6        argv                                   -> the address as plain text
@@ -11,13 +13,14 @@ They are told apart by MAX_SHIM_VERSION and by what stdin holds. Imports: os; sh
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 import time
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError
-from hakobune.shim import starting
+from hakobune.shim import starting, upgrading
 from hakobune.version import VERSION
 from hakobune.wire import pb
 
@@ -91,8 +94,11 @@ def main() -> None:
             _start(flags)
         elif rest[:1] == ["delete"]:
             _delete(flags)
+        elif rest[:1] == ["upgrade"]:
+            for record in upgrading.upgrade(os.environ.get("HAKO_SHIM_STATE", STATE)):
+                print(json.dumps(record), flush=True)
         else:
-            raise HakoError(f"action {' '.join(rest)!r} is not one of start, delete")
+            raise HakoError(f"action {' '.join(rest)!r} is not one of start, delete, upgrade")
     except (HakoError, OSError, ValueError) as err:
         print(f"{type(err).__name__}: {err}" if not isinstance(err, HakoError) else err, file=sys.stderr)
         sys.exit(1)

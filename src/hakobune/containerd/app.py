@@ -26,6 +26,7 @@ from hakobune.containerd.metadata.collector import Collector
 from hakobune.containerd.metadata.schema import open_database
 from hakobune.containerd.namespaces import rpc as namespaces_rpc
 from hakobune.containerd.namespaces.store import Namespaces
+from hakobune.containerd.renewal import rpc as renewal_rpc
 from hakobune.containerd.serving import Service
 from hakobune.containerd.snapshots import rpc as snapshots_rpc
 from hakobune.containerd.snapshots.overlay import Overlay
@@ -83,6 +84,7 @@ class App:
             images_rpc.service(images, self._exchange, self._collector),
             leases_rpc.service(leases, self._collector),
             namespaces_rpc.service(Namespaces(self._database), self._exchange),
+            renewal_rpc.service(self._tasks, self._zygote),
             snapshots_rpc.service(self._overlay, self._exchange),
             streaming_rpc.service(streams),
             tasks_rpc.service(self._tasks),

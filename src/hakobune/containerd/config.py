@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hakobune.errors import InvalidArgument, NotFound
+from hakobune.version import VERSION
 
 ROOT = "/var/lib/hakobune/containerd"
 STATE = "/run/hakobune/containerd"
@@ -34,6 +35,7 @@ def parse(argv: Sequence[str] | None = None) -> Config:
     parser.add_argument("--state", help=f"directory of what ends with a reboot ({STATE})")
     parser.add_argument("--config", "-c", help="TOML file with root, state, [grpc] address, [debug] level")
     parser.add_argument("--log-level", "-l", choices=LEVELS)
+    parser.add_argument("--version", "-v", action="version", version=f"hako-containerd {VERSION}")
     flags = parser.parse_args(argv)
     values = {field: getattr(flags, field) for field in ("address", "root", "state", "log_level")}
     merged = _from_file(flags.config) if flags.config else {}

@@ -13,7 +13,7 @@ import fcntl
 import os
 import sys
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from hakobune.containerd.client import Client
@@ -29,10 +29,13 @@ from hakobune.engine.events.bus import Bus
 from hakobune.engine.execs import verbs as exec_verbs
 from hakobune.engine.execs.model import MIGRATION as EXECS
 from hakobune.engine.execs.model import Execs
+from hakobune.engine.http.message import Taken
 from hakobune.engine.http.router import Router
 from hakobune.engine.http.server import Server
 from hakobune.engine.images.images import Images
 from hakobune.engine.runtime import BACK_SECONDS, ContainerdRuntime, Ended, OutOfMemory
+from hakobune.engine.succession import Succession
+from hakobune.engine.system import upgrade
 from hakobune.engine.volumes.volumes import MIGRATION as VOLUMES
 from hakobune.engine.volumes.volumes import Volumes
 from hakobune.errors import FailedPrecondition, HakoError, InvalidArgument, NotFound, Unavailable
@@ -53,8 +56,15 @@ _SETTLE_SECONDS = 5.0  # for verbs that were cut by the end, to take back what t
 class App:
     """One engine. `start`, and in any case `close`, which takes back as much of the start as there was."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self, config: Config, left: Succession | None = None, stop: Callable[[], None] = lambda: None
+    ) -> None:
+        """`left`: what an engine before us in this process has left; `stop` asks for `close`."""
         self._config = config
+        self._left = left
+        self._stop = stop
+        self._up = False
+        self.succession: Succession | None = None  # set when another program is to go on in this process
         self._ends = contextlib.AsyncExitStack()
         self._store: Store | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,10 +105,15 @@ class App:
                 await exec_verbs.catch_up(self._deps, self._execs, container)
             else:
                 self._execs.prune(container.id)
+        if self._left is not None:
+            self._left.unpark(self._deps.store)
         self._server = Server(Router(wiring.routes(self._rooms())), name=SERVER)
         self._ends.push_async_callback(self._server.close)
         for host in config.hosts:
             await self._listen(host)
+        self._up = True
+        if self._left is not None:
+            self._spawn(self._upgrade_the_rest(self._left))
 
     def _open_rooms(self) -> None:
         config = self._config
@@ -144,10 +159,40 @@ class App:
     def _rooms(self) -> wiring.Rooms:
         return wiring.Rooms(
             config=self._config, identity=_identity(f"{self._config.data_root}/engine-id"), client=self._client, deps=self._deps, execs=self._execs, images=self._images,
-            volumes=self._volumes, networks=self._networks, bus=self._bus,
+            volumes=self._volumes, networks=self._networks, bus=self._bus, succeed=self._succeed,
         )  # fmt: skip
 
+    # --- another program in this process ---
+
+    def _succeed(self, python: str, taken: Taken) -> None:
+        """End, and have that interpreter's engine go on. Raises FailedPrecondition."""
+        if self.succession is not None:
+            raise FailedPrecondition("the engine is being upgraded already")
+        self.succession = Succession(python, os.dup(taken.sock.fileno()))
+        self._stop()
+
+    async def _upgrade_the_rest(self, left: Succession) -> None:
+        """We are the new engine, or the old one again; then everything below us."""
+        for fds in left.listeners.values():
+            for fd in fds:
+                os.close(fd)
+        if left.failure:
+            await left.tell(process="hakod", previous=left.previous, error=left.failure)
+        else:
+            await left.tell(process="hakod", previous=left.previous, release=VERSION)
+            await upgrade.below(self._manager, self._client, left.tell)
+        await left.tell(containers=len(left.running), untouched=left.untouched(self._deps.store))
+        os.close(left.client)
+
+    @property
+    def _leaving(self) -> bool:
+        """Whether another program goes on here: everything below stays as it is."""
+        return self.succession is not None or (self._left is not None and not self._up)
+
     async def _listen(self, host: str) -> None:
+        if self._left is not None and (given := self._left.listeners.get(host)):
+            await self._server.adopt(host, given)
+            return
         scheme, _, rest = host.partition("://")
         if scheme == "unix":
             await self._server.listen_unix(rest, group=self._config.group)
@@ -213,6 +258,9 @@ class App:
 
     async def close(self) -> None:
         """End: containers that run go on; without any, nothing of the engine is left in the kernel."""
+        if self.succession is not None:
+            self.succession.listeners = self._server.keep()
+            self.succession.park(self._deps.store)
         await self._ends.aclose()
 
     async def _settle(self) -> None:
@@ -236,12 +284,13 @@ class App:
         return any(one.state.running or one.state.status == "restarting" for one in self._store)
 
     def _leave_networks(self) -> None:
-        self._networks.close(remove=not self._running())
+        self._networks.close(remove=not self._running() and not self._leaving)
 
     async def _let_go(self) -> None:
         """Of the manager: a start that came to nothing before the record was read leaves it as it was."""
         await self._client.close()
-        await self._manager.stop(keep=self._running() or (self._store is None and not self._manager.ours))
+        keep = self._running() or self._leaving or (self._store is None and not self._manager.ours)
+        await self._manager.stop(keep=keep)
 
 
 def _unlink(path: str) -> None:

@@ -43,6 +43,7 @@ class Config:
     labels: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     debug: bool = False
+    validate: bool = False  # say that the settings are right, and end
 
     @property
     def containerd_root(self) -> str:
@@ -163,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         option(f"--{name}", dest=_REFUSED, action="append", type=_refused(name), help="not served yet")
     option("-l", "--log-level", metavar="LEVEL", help="accepted")
     option("-D", "--debug", action="store_true", help="say more")
+    option("--validate", action="store_true", help="check the settings and end")
     option("-v", "--version", action="store_true", help="say the version and end")
     return parser
 

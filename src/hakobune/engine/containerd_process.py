@@ -137,6 +137,8 @@ class ContainerdProcess:
             self._reap()
         elif pid := await self._pid():
             await _end_of(pid)
+            with contextlib.suppress(ChildProcessError):  # ours when this process was another program before
+                os.waitpid(pid, os.WNOHANG)
 
     async def _pid(self) -> int:
         """The process that listens at the manager's socket, as the kernel knows it; 0 when nobody does."""
@@ -148,6 +150,23 @@ class ContainerdProcess:
         credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         writer.close()
         return int(_CREDENTIALS.unpack(credentials)[0])
+
+    async def replace(self) -> bool:
+        """Have it end and be started anew, as the code that we are; false when it is not ours. Raises Unavailable."""
+        if self._config.containerd:
+            return False
+        if pid := await self._pid():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            try:
+                await asyncio.wait_for(_end_of(pid), _STOP_SECONDS)
+            except TimeoutError:
+                print(f"hakod: hako-containerd (process {pid}) does not end on SIGTERM", file=sys.stderr)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)  # it has to bear that at any time
+                await _end_of(pid)
+        await self._client.ready(READY_SECONDS)  # `_watch` starts the next one
+        return True
 
     async def stop(self, *, keep: bool) -> None:
         """Let it go; unless `keep` (containers run), end it and wait for its end."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from hakobune.engine.events import routes as event_routes
 from hakobune.engine.events.bus import Bus
 from hakobune.engine.execs import routes as exec_routes
 from hakobune.engine.execs.model import Execs
+from hakobune.engine.http.message import Taken
 from hakobune.engine.http.router import Route
 from hakobune.engine.images import document
 from hakobune.engine.images import routes as image_routes
@@ -41,6 +42,7 @@ class Rooms:
     volumes: Volumes
     networks: Networks
     bus: Bus
+    succeed: Callable[[str, Taken], None]
 
 
 def routes(rooms: Rooms) -> list[Route]:
@@ -56,6 +58,7 @@ def routes(rooms: Rooms) -> list[Route]:
         counts=lambda: _counts(rooms),
         manager_version=lambda: _manager(rooms),
         usage=lambda: _usage(rooms),
+        succeed=rooms.succeed,
     )
     return [
         *system_routes.routes(system),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from hakobune.errors import FailedPrecondition, HakoError
 from hakobune.failpoint import reach
-from hakobune.linux import oom_score, sockets, syscalls
+from hakobune.linux import memfd, oom_score, sockets, syscalls
 from hakobune.linux.sockets import Socket
 from hakobune.logs import render
 from hakobune.shim import handover, renewal, successor, title
@@ -257,7 +257,7 @@ class Shim:
         """
         packed = self._pack(luggage)
         self._polls(luggage)
-        return successor.write({
+        return memfd.write({
             "format": handover.FORMAT, **packed, "fds": luggage.fds, "birth": self._birth.words,
             "zygote": self._birth.zygote, "back": sys.executable, "oom_score": oom_score.pack(),
         })  # fmt: skip

@@ -12,7 +12,7 @@ sockets and connections are the same open files, and what has not been read wait
 Until GO the old one is the shim: on any other word, the end of the connection or after SECONDS it goes on, and
 the new one ends as DECLINED without having touched anything. Killed at any point, one of the two is left, or the zygote
 buries the container when the last one has died. The document is JSON (FORMAT); its descriptors are named by
-their place in the packet (task.luggage). Imports: os, select; linux, task, shim.successor.
+their place in the packet (task.luggage). Imports: os, select; linux, task.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from dataclasses import dataclass
 
 from hakobune.errors import FailedPrecondition
 from hakobune.failpoint import reach
-from hakobune.linux import sockets
+from hakobune.linux import memfd, sockets
 from hakobune.linux.sockets import Socket
-from hakobune.shim import successor
 from hakobune.task.luggage import Luggage, Packed
 
 FORMAT = 1
@@ -72,7 +71,7 @@ def offer(path: str, what: Offer, document: Packed, luggage: Luggage) -> bool:
     if len(luggage.fds) > MOST:
         raise FailedPrecondition(f"{len(luggage.fds)} descriptors are more than the {MOST} of one packet")
     channel = sockets.unix(sockets.SEQPACKET)
-    memory = successor.write({"format": FORMAT, **document})
+    memory = memfd.write({"format": FORMAT, **document})
     try:
         channel.settimeout(SECONDS[what.mode])
         channel.connect(path)
@@ -93,7 +92,7 @@ def offer(path: str, what: Offer, document: Packed, luggage: Luggage) -> bool:
 
 def document(memory: int) -> Packed:
     """What is in the memfd. Raises FailedPrecondition for a format that is newer than ours, ValueError."""
-    packed = successor.read(memory)
+    packed = memfd.read(memory)
     if packed["format"] > FORMAT:
         raise FailedPrecondition(f"a shim's state of format {packed['format']} is newer than {FORMAT}")
     return packed

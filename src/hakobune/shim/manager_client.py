@@ -12,12 +12,36 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import dataclass
 
 from hakobune.errors import Internal, Unavailable
+from hakobune.wire import pb
 
 VERSION = "1"  # of shim/zygote.py: a test compares the two
 START_SECONDS = 30.0
 ANSWER_SECONDS = 20.0
+UPGRADE_SECONDS = 60.0
+RENEW = ("hakobune.shim.v1.Shim", "Renew")  # service and method of a shim's ttrpc socket: shim/renewal.py
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What a shim answers that has gone on as newer code."""
+
+    pid: int
+    release: str
+    previous: str
+
+
+def ask_renewal(python: str, way: str = "") -> bytes:
+    """The request: interpreter 1 ("": what stands in the shim's own's place), way 2 ("": the shim's choice)."""
+    return pb.field(1, python) + pb.field(2, way)
+
+
+def read_renewal(payload: bytes) -> Renewed:
+    """The answer: pid 1, release 2, release before 3. Raises ValueError."""
+    fields = pb.decode(payload)
+    return Renewed(pb.number(fields, 1), pb.text(fields, 2), pb.text(fields, 3))
 
 
 class Zygote:
@@ -48,6 +72,20 @@ class Zygote:
             connection = await self._connected()
             answer = await self._ask(connection, words)
         return int(answer[1])
+
+    async def upgrade(self, python: str) -> tuple[str, str]:
+        """Have it go on as the code of that interpreter; its release before and now.
+
+        One that dies over it is replaced by one of the code that we are. Raises Unavailable, Internal.
+        """
+        async with self._turn:
+            connection = await self._connected()
+            before = _release(await self._ask(connection, ("PING",)))
+            try:
+                answer = await self._ask(connection, ("UPGRADE", python), UPGRADE_SECONDS)
+            except Unavailable:
+                answer = await self._ask(await self._connected(), ("PING",))
+            return before, _release(answer)
 
     async def retire(self) -> None:
         """Tell it to end with its last shim; silent when there is none."""
@@ -123,11 +161,13 @@ class Zygote:
             if not word.readline():
                 raise OSError(f"it ended with status {process.wait()}")
 
-    async def _ask(self, connection: socket.socket, words: tuple[str, ...]) -> list[str]:
+    async def _ask(
+        self, connection: socket.socket, words: tuple[str, ...], seconds: float = ANSWER_SECONDS
+    ) -> list[str]:
         loop = asyncio.get_running_loop()
         try:
             connection.send("\0".join(words).encode())
-            packet = await asyncio.wait_for(loop.sock_recv(connection, 65536), ANSWER_SECONDS)
+            packet = await asyncio.wait_for(loop.sock_recv(connection, 65536), seconds)
         except (OSError, TimeoutError) as err:
             self.close()
             raise Unavailable(f"the zygote does not answer {words[0]}: {err or 'no answer'}") from err
@@ -138,3 +178,8 @@ class Zygote:
         if answer[0] != "OK":
             raise Internal(f"the zygote refuses: {' '.join(answer[1:])}")
         return answer
+
+
+def _release(answer: list[str]) -> str:
+    """What a PING or an UPGRADE says; before releases were told it was the first one."""
+    return answer[3] if len(answer) > 3 else "0.1.0"

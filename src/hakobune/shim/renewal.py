@@ -125,11 +125,6 @@ def words(memory: int) -> list[str]:
     return [SHIM, f"{memory}"]
 
 
-def ask(python: str, way: str = "") -> bytes:
-    """The request: interpreter 1, way 2."""
-    return pb.field(1, python) + pb.field(2, way)
-
-
 def done(call: Call, previous: str) -> None:
     """The answer, by the code that goes on: pid 1, release 2, release before 3."""
     call.done(pb.field(1, os.getpid()) + pb.field(2, VERSION) + pb.field(3, previous))

@@ -2,19 +2,17 @@
 
 Pid, children, the subreaper's part, session, mask and pending signals live through an exec; what does not is in the
 document. `check` runs the new program on a copy first, in a child: it reads the document, plays what it can and
-ends with 0, or the exec does not take place. Source: man 2 execve. Imports: os, json; linux.sockets.
+ends with 0, or the exec does not take place. Source: man 2 execve. Imports: os; linux.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
 
 from hakobune.errors import InvalidArgument
-from hakobune.linux import sockets
-from hakobune.task.luggage import Packed
+from hakobune.linux import memfd, sockets
 
 MODULE = "hakobune.cmd.zygote"
 CHECK = "--check"
@@ -32,21 +30,6 @@ def interpreter(asked: str) -> str:
     return python
 
 
-def write(document: Packed) -> int:
-    """A memfd (close-on-exec) that holds the document as JSON. Raises OSError."""
-    memory = os.memfd_create("hako-state", os.MFD_CLOEXEC)
-    view = memoryview(json.dumps(document).encode())
-    while view:
-        view = view[os.write(memory, view) :]
-    return memory
-
-
-def read(memory: int) -> Packed:
-    """What is in the memfd. Raises ValueError, OSError."""
-    packed: Packed = json.loads(os.pread(memory, os.fstat(memory).st_size, 0))
-    return packed
-
-
 def command(python: str, words: Sequence[str]) -> list[str]:
     """The argv of one of our programs below the manager."""
     return [python, "-I", "-m", MODULE, *words]
@@ -59,10 +42,10 @@ def execute(python: str, words: Sequence[str], fds: Sequence[int]) -> None:
     """
     sockets.hold_signals()
     try:
-        _keep(fds, True)
+        memfd.keep(fds, True)
         os.execve(python, command(python, words), dict(os.environ))
     except OSError:
-        _keep(fds, False)
+        memfd.keep(fds, False)
         sockets.release_signals()
         raise
 
@@ -79,10 +62,5 @@ def check(python: str, words: Sequence[str], fds: Sequence[int]) -> None:
 
 def arrived(fds: Sequence[int]) -> None:
     """In the new program, once the state is ours: later programs do not get the descriptors, signals come."""
-    _keep(fds, False)
+    memfd.keep(fds, False)
     sockets.release_signals()
-
-
-def _keep(fds: Sequence[int], kept: bool) -> None:
-    for fd in fds:
-        os.set_inheritable(fd, kept)

@@ -27,7 +27,7 @@ from hakobune.cgroups import layout
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import FailedPrecondition, HakoError
 from hakobune.failpoint import reach
-from hakobune.linux import oom_score, pidfd, sockets, syscalls
+from hakobune.linux import memfd, oom_score, pidfd, sockets, syscalls
 from hakobune.linux.sockets import Socket
 from hakobune.oci import capabilities, known, seccomp_default
 from hakobune.shim import bootstrap, handover, rehearsal, successor, title, understudy
@@ -243,7 +243,7 @@ class Zygote:
         """Run the new program on our state in a child; `_checked` goes on. Raises OSError, FailedPrecondition."""
         if self._upgrade is not None:
             raise FailedPrecondition("the zygote is being upgraded already")
-        memory = successor.write(self._pack(None))
+        memory = memfd.write(self._pack(None))
         try:
             pid = os.fork()
             if pid == 0:
@@ -267,7 +267,7 @@ class Zygote:
 
     def _become(self, upgrade: Upgrade) -> None:
         """Whoever asked is answered by the new program. Raises OSError; does not return otherwise."""
-        memory = successor.write(self._pack(upgrade.asker))
+        memory = memfd.write(self._pack(upgrade.asker))
         fds = [memory, self._listener.fileno(), *(manager.fileno() for manager in self._managers)]
         try:
             successor.execute(upgrade.python, self._words(memory), fds)
@@ -450,7 +450,7 @@ def check(path: str, memory: int) -> None:
 
 
 def _state(memory: int) -> Packed:
-    packed = successor.read(memory)
+    packed = memfd.read(memory)
     if packed["format"] > FORMAT:
         raise FailedPrecondition(f"a zygote's state of format {packed['format']} is newer than {FORMAT}")
     return packed

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hakobune.errors import HakoError, from_code
-from hakobune.shim import renewal, rpc
+from hakobune.shim.manager_client import RENEW, ask_renewal, read_renewal
 from hakobune.spec.mount import Mount
 from hakobune.testing.bundle import Bundle
 from hakobune.wire import pb, side, ttrpc
@@ -194,9 +194,10 @@ class Task:
 
     def renew(self, python: str = "", way: str = "") -> tuple[str, str]:
         """Go on as the code of that interpreter; the release before and now."""
-        fields = pb.decode(self.rpc.answer(self.rpc.send("Renew", renewal.ask(python, way), rpc.OWN)))
-        self.shim = pb.number(fields, 1)
-        return pb.text(fields, 3), pb.text(fields, 2)
+        service, method = RENEW
+        found = read_renewal(self.rpc.answer(self.rpc.send(method, ask_renewal(python, way), service)))
+        self.shim = found.pid
+        return found.previous, found.release
 
     def rest(self) -> int:
         """Wait until the shim has gone to sleep, in a process of its own; the pid of that. Raises TimeoutError."""

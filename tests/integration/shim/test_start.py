@@ -12,16 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from hakobune.testing import bundle, shims
+from hakobune.testing import bundle, installation, shims
+from hakobune.version import VERSION
 from hakobune.wire import pb
 
 pytestmark = pytest.mark.root
 
 
 class Program:
-    """The program in a bundle's directory, as containerd runs it."""
+    """The program in a bundle's directory, as containerd runs it; `python` is the installation that it is of."""
 
     def __init__(self, place: Path, made: bundle.Bundle, events: str) -> None:
+        self.python = sys.executable
         self.place = place
         self.events = events
         self.bundle = made
@@ -30,7 +32,7 @@ class Program:
         self, *words: str, stdin: bytes = b"", check: bool = True, **environment: str
     ) -> subprocess.CompletedProcess[bytes]:
         done = subprocess.run(
-            [sys.executable, "-I", "-m", "hakobune.cmd.shim", "-namespace", "test", "-id", self.bundle.id,
+            [self.python, "-I", "-m", "hakobune.cmd.shim", "-namespace", "test", "-id", self.bundle.id,
              "-address", str(self.place / "containerd.sock"), "-publish-binary", "/bin/true", *words],
             input=stdin, capture_output=True, timeout=30, cwd=self.bundle.path, check=False,
             env=os.environ | {"HAKO_SHIM_STATE": str(self.place / "s"), "TTRPC_ADDRESS": self.events} | environment,
@@ -101,6 +103,29 @@ def test_delete_after_a_kill(program: Program) -> None:
     assert pb.number(pb.decode(pb.blob(answer, 3)), 1) > 0
     assert shims.gone(pid)
     assert not list(Path("/sys/fs/cgroup").glob(f"*{program.bundle.cgroup}"))
+    task.rpc.close()
+
+
+def test_upgrade_of_what_no_manager_of_ours_looks_after(program: Program, tmp_path: Path) -> None:
+    assert program("upgrade").stdout == b""
+    program.bundle.edit(process={"args": ["sh", "-c", "read x; exit 5"]})
+    address = program("start").stdout.decode().removeprefix("unix://")
+    task = shims.Task(program.bundle, address, 0)
+    init = task.create(stdin="attach:")
+    task.start()
+    program.python = str(installation.copy(tmp_path / "next", "9.9.9"))
+    records = [json.loads(line) for line in program("upgrade").stdout.splitlines()]
+    assert [(one["process"], one["previous"], one["release"]) for one in records] == [
+        ("zygote", VERSION, "9.9.9"),
+        ("shim", VERSION, "9.9.9"),
+    ]
+    assert task.pids() == [init]
+    task.close_io()
+    assert task.wait().status == 5
+    task.shim = pb.number(pb.decode(task.verb("Connect")), 1)
+    task.delete()
+    task.shutdown()
+    assert shims.gone(task.shim)
     task.rpc.close()
 
 

@@ -7,7 +7,7 @@ import pytest
 from hakobune.containerd.diff.unpack import target_of
 from hakobune.containerd.serving import check_name
 from hakobune.errors import InvalidArgument
-from hakobune.shim import manager_client, zygote
+from hakobune.shim import manager_client, rpc, zygote
 from hakobune.spec.mount import Mount
 
 
@@ -38,3 +38,4 @@ def test_target_of_mounts() -> None:
 
 def test_numbers_that_two_rooms_share() -> None:
     assert manager_client.VERSION == zygote.VERSION
+    assert manager_client.RENEW[0] == rpc.OWN

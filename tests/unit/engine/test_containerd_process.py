@@ -135,7 +135,8 @@ def test_one_that_lives_is_kept_used_and_watched(tmp_path: Path) -> None:
 
     run(before())
     run(after())
-    os.waitpid(pids[0], 0)
+    with pytest.raises(ChildProcessError):  # it has been reaped, although another keeper had started it
+        os.waitpid(pids[0], 0)
 
 
 def test_one_that_we_did_not_start_is_ended_too(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from hakobune.errors import FailedPrecondition
-from hakobune.shim import bootstrap, handover, successor
+from hakobune.linux import memfd
+from hakobune.shim import bootstrap, handover
 from hakobune.task.luggage import Luggage
 from hakobune.wire import pb, ttrpc
 
@@ -92,7 +93,7 @@ def restored(room: Room, **changes: Any) -> bootstrap.Shim:
     for member in document["service"]["members"]:
         member["pid"] = room.processes[member["pidfd"]].pid
     birth = bootstrap.Birth.of(document["birth"], "")
-    return bootstrap.Shim.restored(birth, successor.write(document), Luggage(room.fds))
+    return bootstrap.Shim.restored(birth, memfd.write(document), Luggage(room.fds))
 
 
 def test_it_goes_on_from_there(room: Room, capfd: pytest.CaptureFixture[str]) -> None:

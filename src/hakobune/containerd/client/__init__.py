@@ -17,12 +17,13 @@ from hakobune.containerd.client.events import Any, Event, Events, Subscription, 
 from hakobune.containerd.client.images import Image, Images
 from hakobune.containerd.client.leases import Lease, Leases
 from hakobune.containerd.client.namespaces import Namespace, Namespaces
+from hakobune.containerd.client.renewal import Renewal, Renewed
 from hakobune.containerd.client.snapshots import Snapshot, Snapshots, Usage
 from hakobune.containerd.client.tasks import Exit, Process, Tasks
 from hakobune.containerd.client.version import Version
 
 __all__ = [
-    "Any", "Client", "Container", "Event", "Exit", "Image", "Info", "Lease", "Namespace", "Process",
+    "Any", "Client", "Container", "Event", "Exit", "Image", "Info", "Lease", "Namespace", "Process", "Renewed",
     "Snapshot", "Subscription", "TaskExit", "TaskOOM", "Usage",
 ]  # fmt: skip
 
@@ -46,6 +47,7 @@ class Client:
         self.namespaces = Namespaces(self._connection)
         self.diff = Diff(self._connection)
         self.version = Version(self._connection)
+        self.renewal = Renewal(self._connection)
 
     def lease(self, lease_id: str) -> contextlib.AbstractContextManager[None]:
         """`with client.lease(id):` what is made inside is held by the lease."""

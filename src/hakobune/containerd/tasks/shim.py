@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
+from hakobune.shim.manager_client import RENEW, Renewed, ask_renewal, read_renewal
 from hakobune.transport.ttrpc_client import TtrpcClient
 
 SERVICE = "containerd.task.v2.Task"
@@ -35,6 +36,11 @@ class Shim:
         """One call; raises the shim's own HakoError, Unavailable when it has gone."""
         payload = await self._client.call(SERVICE, method, request.SerializeToString(), timeout)
         return response.FromString(payload)
+
+    async def renew(self, python: str, timeout: float) -> Renewed:
+        """Have it go on as the code of that interpreter. Raises as `call`, ValueError."""
+        service, method = RENEW
+        return read_renewal(await self._client.call(service, method, ask_renewal(python), timeout))
 
     def close(self) -> None:
         """Hang up; the shim lives on."""

@@ -72,6 +72,10 @@ class Tasks:
         """All of a namespace that have been made."""
         return [task for (ns, _id), task in self._tasks.items() if ns == namespace and task.made.is_set()]
 
+    def every(self) -> list[Task]:
+        """All of all namespaces that have been made."""
+        return [task for task in self._tasks.values() if task.made.is_set()]
+
     # --- create and delete ---
 
     async def create(self, namespace: str, request: tasks_pb2.CreateTaskRequest) -> int:

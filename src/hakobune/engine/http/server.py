@@ -8,6 +8,7 @@ import grp
 import os
 import socket
 import stat
+from collections.abc import Sequence
 
 from hakobune.engine.http.connection import HttpConnection, common_headers
 from hakobune.engine.http.hangups import Hangups
@@ -25,6 +26,7 @@ class Server:
         self._common = common_headers(name)
         self._hangups = Hangups()
         self._servers: list[asyncio.Server] = []
+        self._hosts: list[str] = []  # where each listens, as the settings say it
         self._connections: set[HttpConnection] = set()
         self._paths: list[str] = []
         self._closing = False
@@ -42,6 +44,31 @@ class Server:
         if not self._connections:
             self._empty.set()
 
+    async def adopt(self, host: str, listeners: Sequence[int]) -> None:
+        """Go on listening on sockets of an engine before us; the descriptors stay the caller's."""
+        self._hangups.start()
+        loop = asyncio.get_running_loop()
+        for fd in listeners:
+            listener = socket.socket(fileno=os.dup(fd))
+            if listener.family == socket.AF_UNIX:
+                self._paths.append(listener.getsockname())
+                served = await loop.create_unix_server(self._connection, sock=listener, backlog=512)
+            else:
+                served = await loop.create_server(self._connection, sock=listener, backlog=512)
+            self._serve(host, served)
+
+    def _serve(self, host: str, server: asyncio.Server) -> None:
+        self._servers.append(server)
+        self._hosts.append(host)
+
+    def keep(self) -> dict[str, list[int]]:
+        """Copies of the listening sockets by host, for an engine after us: `close` leaves their paths alone."""
+        kept: dict[str, list[int]] = {}
+        for host, server in zip(self._hosts, self._servers, strict=True):
+            kept.setdefault(host, []).extend(os.dup(listener.fileno()) for listener in server.sockets)
+        self._paths.clear()
+        return kept
+
     async def listen_unix(self, path: str, *, mode: int = 0o660, group: str = "docker") -> None:
         """Listen at a path, for root and, where it exists, `group`.
 
@@ -53,7 +80,9 @@ class Server:
             os.chown(path, -1, grp.getgrnam(group).gr_gid)
         loop = asyncio.get_running_loop()
         self._hangups.start()
-        self._servers.append(await loop.create_unix_server(self._connection, sock=listener, backlog=512))
+        self._serve(
+            f"unix://{path}", await loop.create_unix_server(self._connection, sock=listener, backlog=512)
+        )
         self._paths.append(path)
 
     async def listen_tcp(self, host: str, port: int) -> None:
@@ -61,7 +90,9 @@ class Server:
         loop = asyncio.get_running_loop()
         self._hangups.start()
         try:
-            self._servers.append(await loop.create_server(self._connection, host, port, backlog=512))
+            self._serve(
+                f"tcp://{host}:{port}", await loop.create_server(self._connection, host, port, backlog=512)
+            )
         except OSError as err:
             raise FailedPrecondition(f"cannot listen on {host}:{port}: {err.strerror}") from err
 

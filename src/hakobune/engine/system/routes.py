@@ -8,9 +8,9 @@ from typing import Any
 
 from hakobune.engine.config import Config
 from hakobune.engine.containers.deps import now
-from hakobune.engine.http.message import Request, Response, json_response
+from hakobune.engine.http.message import Request, Response, Taken, json_response
 from hakobune.engine.http.router import Route
-from hakobune.engine.system import info
+from hakobune.engine.system import info, upgrade
 from hakobune.errors import HakoError, InvalidArgument, NotFound, Unavailable, Unimplemented
 
 _NO_SWARM = (
@@ -42,6 +42,7 @@ class SystemDeps:
     counts: Callable[[], Awaitable[Mapping[str, int]]]
     manager_version: Callable[[], Awaitable[str]]
     usage: Callable[[], Awaitable[dict[str, Any]]]
+    succeed: Callable[[str, Taken], None]
 
 
 def routes(deps: SystemDeps) -> list[Route]:
@@ -66,6 +67,9 @@ def routes(deps: SystemDeps) -> list[Route]:
     async def usage(request: Request) -> Response:
         return json_response(_chosen(await deps.usage(), request.query.all("type")))
 
+    async def upgraded(request: Request) -> Taken:
+        return await upgrade.upgrade(request, deps.succeed)
+
     async def no_swarm(_request: Request) -> Response:
         raise Unavailable(_NO_SWARM)
 
@@ -87,6 +91,7 @@ def routes(deps: SystemDeps) -> list[Route]:
         Route("GET", "/version", version),
         Route("GET", "/info", about),
         Route("GET", "/system/df", usage),
+        Route("POST", "/hako/upgrade", upgraded),
         Route("GET", "/plugins", none),
         Route("GET", "/plugins/{name}/json", no_plugin),
         Route("POST", "/auth", not_yet),

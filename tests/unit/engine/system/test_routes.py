@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from hakobune.engine.config import Config
-from hakobune.engine.http.message import Query, Request, Response
+from hakobune.engine.http.message import Query, Request, Response, Taken
 from hakobune.engine.http.router import Router
 from hakobune.engine.system.routes import SystemDeps, routes
 from hakobune.errors import InvalidArgument, NotFound, Unavailable, Unimplemented
@@ -36,8 +36,13 @@ async def _gone() -> str:
     raise Unavailable("gone")
 
 
+def _no_successor(_python: str, _taken: Taken) -> None:
+    raise AssertionError("nobody asked for an upgrade")
+
+
 def ask(method: str, path: str, query: str = "", *, manager: Any = _version) -> Response:
-    deps = SystemDeps(Config(hosts=(), data_root="/d", labels=("a=b",)), "me", _counts, manager, _usage)
+    config = Config(hosts=(), data_root="/d", labels=("a=b",))
+    deps = SystemDeps(config, "me", _counts, manager, _usage, _no_successor)
     request = Request(method, path, Query(query), {}, (1, 51), cast("Any", SimpleNamespace()))
     route, request.params = Router(routes(deps)).find(method, path)
     answer = asyncio.run(cast("Any", route.handler(request)))

@@ -1,5 +1,7 @@
 """hako-containerd: `--address SOCKET --root DIR --state DIR [--config FILE] [--log-level LEVEL]`.
 
+`hako-containerd --address SOCKET publish --topic TOPIC --namespace NAMESPACE` sends one event instead.
+
 Ready when its socket answers Version. SIGTERM ends it and leaves running containers alone.
 """
 
@@ -11,7 +13,7 @@ import logging
 import os
 import sys
 
-from hakobune.containerd import app, config
+from hakobune.containerd import app, config, publish
 from hakobune.errors import HakoError
 from hakobune.linux import oom_score
 
@@ -21,6 +23,9 @@ _LEVELS = {"warn": "WARNING", "fatal": "CRITICAL"}
 def main() -> None:
     """Serve until told to end; exit code 1 with one line when it cannot start."""
     try:
+        if publish.VERB in sys.argv[1:]:
+            publish.publish(sys.argv[1:])
+            return
         settings = config.parse()
         settings = dataclasses.replace(
             settings,

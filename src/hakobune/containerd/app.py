@@ -26,6 +26,7 @@ from hakobune.containerd.metadata.collector import Collector
 from hakobune.containerd.metadata.schema import open_database
 from hakobune.containerd.namespaces import rpc as namespaces_rpc
 from hakobune.containerd.namespaces.store import Namespaces
+from hakobune.containerd.publish import publisher
 from hakobune.containerd.renewal import rpc as renewal_rpc
 from hakobune.containerd.serving import Service
 from hakobune.containerd.snapshots import rpc as snapshots_rpc
@@ -33,6 +34,8 @@ from hakobune.containerd.snapshots.overlay import Overlay
 from hakobune.containerd.streaming import rpc as streaming_rpc
 from hakobune.containerd.streaming.streams import Streams
 from hakobune.containerd.tasks import rpc as tasks_rpc
+from hakobune.containerd.tasks.makers import Makers, OfZygote
+from hakobune.containerd.tasks.programs import Programs, find
 from hakobune.containerd.tasks.tasks import Tasks
 from hakobune.containerd.transfer import rpc as transfer_rpc
 from hakobune.containerd.transfer.transfer import Deps as TransferDeps
@@ -59,9 +62,9 @@ class App:
         self._content = Content(self._database, f"{config.root}/io.containerd.content.v1.content")
         self._collector = Collector(self._database, self._content, self._overlay, self._exchange)
         self._zygote = Zygote(f"{config.state}/zygote.sock", f"{config.state}/zygote.log")
-        self._tasks = Tasks(
-            self._containers, self._exchange, self._zygote, config.state, self._events_address
-        )
+        programs = Programs(config.address, self._events_address, publisher())
+        makers = Makers(OfZygote(self._zygote, self._events_address), programs, find)
+        self._tasks = Tasks(self._containers, self._exchange, makers, config.state)
         self._server = aio.server(options=SERVER_OPTIONS)
         self._edges = self._services()
         handlers = events_rpc.ttrpc_handlers(self._exchange)

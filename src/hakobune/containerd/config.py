@@ -43,6 +43,27 @@ def parse(argv: Sequence[str] | None = None) -> Config:
     return Config(**merged)
 
 
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What `publish` is asked for: one event of a namespace, whose bytes come on stdin."""
+
+    address: str
+    namespace: str
+    topic: str
+
+
+def publish_arguments(argv: Sequence[str] | None = None) -> Publication:
+    """Of `hako-containerd --address SOCKET publish --topic TOPIC --namespace NAMESPACE`."""
+    parser = argparse.ArgumentParser(prog="hako-containerd", description="Publish one event, read from stdin")
+    parser.add_argument("--address", "-a", default=ADDRESS, help=f"path of the gRPC socket ({ADDRESS})")
+    verbs = parser.add_subparsers(required=True)
+    verb = verbs.add_parser("publish")
+    verb.add_argument("--namespace", required=True, help="whose event it is")
+    verb.add_argument("--topic", required=True, help="what it is about, as /tasks/exit")
+    flags = parser.parse_args(argv)
+    return Publication(flags.address, flags.namespace, flags.topic)
+
+
 def _from_file(path: str) -> dict[str, str]:
     try:
         with open(path, "rb") as file:

@@ -4,12 +4,18 @@ config.json   the OCI configuration, written here
 address       where the shim listens, written here before it exists
 rootfs/       the mount point inside the container's own mount namespace
 cgroup, init.pid, exit_status ("status nanoseconds"), shim.log     written by the shim or the zygote
+
+Of a shim that a program of a runtime has started, with the names that containerd gives them:
+shim-binary-path   that program, noted before it is run
+bootstrap.json     where the shim listens, and which version of the task API it serves
+log                its log: containerd has a FIFO there, a file needs no reader
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import time
@@ -18,10 +24,19 @@ from dataclasses import dataclass
 
 from hakobune.errors import InvalidArgument, ResourceExhausted
 from hakobune.failpoint import reach
+from hakobune.linux import syscalls
 
 _KIND = "io.containerd.runtime.v2.task"
 _DOOMED = "."  # begins the name of a bundle that goes: no id begins like that
 _LONGEST_SOCKET = 107  # sun_path
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a shim listens: the path of its ttrpc socket ("\\0…" for an abstract one), its task API's version."""
+
+    path: str
+    version: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +91,36 @@ class Bundle:
         except (OSError, UnicodeDecodeError):
             return ""
 
+    def place(self) -> Place:
+        """Where its shim listens."""
+        try:
+            record = json.loads(self._read("bootstrap.json") or "{}")
+            address, version = str(record["address"]), int(record["version"])
+        except (ValueError, KeyError, TypeError):
+            return Place(self.socket)
+        path = address.removeprefix("unix://")
+        return Place(path if path.startswith("/") and path != address else f"\0{path}", version)
+
+    def program(self) -> str:
+        """The program of the runtime that has started its shim; "" for our own kind."""
+        return self._read("shim-binary-path")
+
+    def note_program(self, program: str) -> None:
+        """Before it is run: whoever finds the bundle knows whom to ask. Raises OSError."""
+        os.close(os.open(f"{self.path}/log", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        self._write("shim-binary-path", program.encode())
+
+    def note_place(self, record: bytes) -> None:
+        """What its `start` has said, as JSON. Raises OSError."""
+        self._write("bootstrap.json.new", record)
+        os.rename(f"{self.path}/bootstrap.json.new", f"{self.path}/bootstrap.json")
+
+    def unmount(self) -> None:
+        """The root file system that a program's shim has mounted in our own mount namespace; silent without one."""
+        with contextlib.suppress(OSError):
+            while True:
+                syscalls.umount(f"{self.path}/rootfs", syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+
     def cgroup(self) -> str:
         """The container's cgroup path; "" when none was made."""
         return self._read("cgroup").strip()
@@ -90,11 +135,14 @@ class Bundle:
         words = self._read("exit_status").split()
         return (int(words[0]), int(words[1])) if len(words) == 2 and "".join(words).isdigit() else None
 
-    def record_exit(self, status: int) -> tuple[int, int]:
-        """Put an exit on the disk for a task that nobody else will speak for; what is there already wins."""
+    def record_exit(self, status: int, at: int = 0) -> tuple[int, int]:
+        """Put an exit on the disk for a task that nobody else will speak for; what is there already wins.
+
+        `at` is in nanoseconds, 0 for now.
+        """
         found = self.exit_status()
         if found is None:
-            found = (status, time.time_ns())
+            found = (status, at if at > 0 else time.time_ns())
             with contextlib.suppress(OSError):
                 self._write("exit_status.new", f"{found[0]} {found[1]}".encode())
                 os.rename(f"{self.path}/exit_status.new", f"{self.path}/exit_status")

@@ -10,18 +10,14 @@ from dataclasses import dataclass
 
 from google.protobuf.empty_pb2 import Empty
 
-from hakobune.cgroups.cgroup import Cgroup
 from hakobune.containerd.tasks.bundle import Bundle
+from hakobune.containerd.tasks.makers import KILLED, Maker
 from hakobune.containerd.tasks.shim import Shim
 from hakobune.errors import HakoError, Unavailable
 from hakobune.failpoint import reach
-from hakobune.oci import hooks
 from hakobune.proto import shim_pb2 as pb
 
-KILLED = 137
-POSTSTOP = "poststop"  # in the bundle: the hooks of a container's end, which its shim has not run
 SHUTDOWN_SECONDS = 5.0
-_RECORD_SECONDS = 0.5  # how long a zygote may take to write down the end of a shim that was killed
 _LOG = logging.getLogger("hakobune.tasks")
 
 
@@ -37,8 +33,9 @@ class End:
 class Task:
     """Owns the connection to its shim. `on_end(task, exec_id, end)` tells ends that no shim will tell."""
 
-    def __init__(self, bundle: Bundle, on_end: Callable[[Task, str, End], None]) -> None:
+    def __init__(self, bundle: Bundle, maker: Maker, on_end: Callable[[Task, str, End], None]) -> None:
         self.bundle = bundle
+        self.maker = maker
         self.pid = 0
         self.execs: dict[str, int] = {}  # pids of execs that were started
         self.told: set[str] = set()  # whose exit has been published: exec ids, "" for init
@@ -47,6 +44,7 @@ class Task:
         self._shim: Shim | None = None
         self._on_end = on_end
         self._lost: asyncio.Task[None] | None = None
+        self._disposing = False
 
     @property
     def shim(self) -> Shim:
@@ -57,7 +55,11 @@ class Task:
 
     async def connect(self) -> None:
         """Raises Unavailable when nobody listens."""
-        self._shim = await Shim.connect(self.bundle.socket, self._on_lost)
+        self._shim = await Shim.connect(self.bundle.place(), self._hung_up)
+
+    def _hung_up(self) -> None:
+        if not self._disposing:  # it was told to end
+            self._on_lost()
 
     def _on_lost(self) -> None:
         self._lost = asyncio.ensure_future(self.bury(tell=True))
@@ -73,15 +75,7 @@ class Task:
 
     async def bury(self, *, tell: bool) -> None:
         """The shim is gone: the container ends with it, and its exit is found or decided."""
-        await asyncio.to_thread(self._kill)
-        reach("containerd.bury.killed")
-        found = self.bundle.exit_status()
-        for _ in range(int(_RECORD_SECONDS / 0.02)):
-            if found is not None:
-                break
-            await asyncio.sleep(0.02)
-            found = self.bundle.exit_status()
-        status, at = found or self.bundle.record_exit(KILLED)
+        status, at = await self.maker.end(self.bundle)
         self.end = End(self.pid or self.bundle.pid(), status, at)
         _LOG.warning(
             "the shim of %s/%s is lost, exit status %d", self.bundle.namespace, self.bundle.id, status
@@ -93,26 +87,9 @@ class Task:
             if "" not in self.told:
                 self._on_end(self, "", self.end)
 
-    def _kill(self) -> None:
-        """In a thread: everything in the cgroup, and wait for its end."""
-        path = self.bundle.cgroup()
-        if path:
-            with contextlib.suppress(OSError, HakoError):
-                cgroup = Cgroup.find(path)
-                cgroup.kill()
-                cgroup.wait_empty(2.0)
-
-    def _remove_cgroup(self) -> None:
-        path = self.bundle.cgroup()
-        if path:
-            self._kill()
-            try:
-                Cgroup.find(path).delete(remove_empty_parents=True)
-            except (OSError, HakoError) as err:
-                _LOG.warning("cgroup %s of %s: %s", path, self.bundle.id, err)
-
     async def dispose(self, *, lost: bool = False) -> None:
         """End the shim and remove what it leaves. `lost`: it may have left more than a shim does."""
+        self._disposing = True
         if self._shim is not None and self._shim.connected:
             request = pb.ShutdownRequest(id=self.bundle.id, now=lost)
             with contextlib.suppress(HakoError):
@@ -121,9 +98,7 @@ class Task:
             self._shim.close()
         reach("containerd.dispose.shutdown")
         if lost:
-            await asyncio.to_thread(self._remove_cgroup)
-            for failed in await asyncio.to_thread(hooks.run_after, f"{self.bundle.path}/{POSTSTOP}"):
-                _LOG.warning("%s/%s: %s", self.bundle.namespace, self.bundle.id, failed)
+            await self.maker.clean(self.bundle)
         reach("containerd.dispose.cgroup")
         self.bundle.remove()
         reach("containerd.dispose.bundle")

@@ -11,10 +11,13 @@ import asyncio
 import logging
 import os
 
+from google.protobuf import any_pb2
+
 from hakobune.containerd.containers.store import Containers
 from hakobune.containerd.events.exchange import Exchange
 from hakobune.containerd.tasks.bundle import Bundle, left_behind
-from hakobune.containerd.tasks.task import KILLED, End, Task
+from hakobune.containerd.tasks.makers import KILLED, Makers
+from hakobune.containerd.tasks.task import End, Task
 from hakobune.containerd.wire import timestamp
 from hakobune.errors import (
     AlreadyExists,
@@ -29,9 +32,7 @@ from hakobune.failpoint import reach
 from hakobune.proto import event_types_pb2 as events
 from hakobune.proto import shim_pb2 as pb
 from hakobune.proto import task_types_pb2, tasks_pb2, types_pb2
-from hakobune.shim.manager_client import Zygote
 
-RUNTIMES = frozenset(("", "hako", "io.containerd.hako.v1"))
 BOOT_SECONDS = 5.0
 _LOG = logging.getLogger("hakobune.tasks")
 
@@ -39,14 +40,11 @@ _LOG = logging.getLogger("hakobune.tasks")
 class Tasks:
     """Raises NotFound, AlreadyExists, FailedPrecondition, Unavailable, and what shims say."""
 
-    def __init__(
-        self, containers: Containers, exchange: Exchange, zygote: Zygote, state: str, events_address: str
-    ) -> None:
+    def __init__(self, containers: Containers, exchange: Exchange, makers: Makers, state: str) -> None:
         self._containers = containers
         self._exchange = exchange
-        self._zygote = zygote
+        self._makers = makers
         self._state = state
-        self._events_address = events_address
         self._tasks: dict[tuple[str, str], Task] = {}
         self._disposals: dict[tuple[str, str], asyncio.Task[None]] = {}
         exchange.observers.append(self._observe)
@@ -81,22 +79,23 @@ class Tasks:
     async def create(self, namespace: str, request: tasks_pb2.CreateTaskRequest) -> int:
         """Init's pid; nothing is left when this raises."""
         container = self._containers.get(namespace, request.container_id)
-        if container.runtime.name not in RUNTIMES:
-            raise Unimplemented(f'runtime "{container.runtime.name}" is not served by this manager yet')
+        maker = self._makers.of(container.runtime.name)
         if request.HasField("checkpoint"):
             raise Unimplemented("tasks cannot be made from checkpoints yet")
         key = (namespace, container.id)
         if key in self._tasks:
             raise AlreadyExists(f"task {container.id}: already exists")
-        task = self._tasks[key] = Task(Bundle.of(self._state, *key), self._tell)
+        task = self._tasks[key] = Task(Bundle.of(self._state, *key), maker, self._tell)
         try:
             if key in self._disposals:
                 await self._disposals[key]
             task.bundle.create(container.spec.value)
             reach("containerd.create.bundle")
-            await self._make_shim(task)
+            options = request.options if request.HasField("options") else container.runtime.options
+            await self._make_shim(task, options.SerializeToString())
             reach("containerd.create.shim")
-            task.pid = (await task.shim.call("Create", _create(task, request), pb.CreateTaskResponse)).pid
+            asked = _create(task, request, options)
+            task.pid = (await task.shim.call("Create", asked, pb.CreateTaskResponse)).pid
             reach("containerd.create.made")
         except BaseException:
             await self._undo(task)
@@ -106,18 +105,16 @@ class Tasks:
             task.made.set()
         return task.pid
 
-    async def _make_shim(self, task: Task) -> None:
-        """A zygote that dies over the request may have made the shim or not: who listens is taken."""
-        bundle = task.bundle
-        words = (bundle.namespace, bundle.id, bundle.path, bundle.socket, self._events_address)
+    async def _make_shim(self, task: Task, options: bytes) -> None:
+        """Whoever dies over the request may have made the shim or not: who listens is taken."""
         try:
-            await self._zygote.shim(*words)
+            await task.maker.make(task.bundle, options)
             await task.connect()
         except Unavailable:
             try:
                 await task.connect()
             except Unavailable:
-                await self._zygote.shim(*words)
+                await task.maker.make(task.bundle, options)
                 await task.connect()
 
     async def _undo(self, task: Task) -> None:
@@ -242,7 +239,7 @@ class Tasks:
         await asyncio.gather(*(self._recover(bundle) for bundle in left_behind(self._state)))
 
     async def _recover(self, bundle: Bundle) -> None:
-        task = Task(bundle, self._tell)
+        task = Task(bundle, self._makers.of_bundle(bundle), self._tell)
         task.made.set()
         key = (bundle.namespace, bundle.id)
         try:
@@ -283,11 +280,11 @@ class Tasks:
             task.close()
 
 
-def _create(task: Task, request: tasks_pb2.CreateTaskRequest) -> pb.CreateTaskRequest:
+def _create(task: Task, request: tasks_pb2.CreateTaskRequest, options: any_pb2.Any) -> pb.CreateTaskRequest:
     return pb.CreateTaskRequest(
         id=task.bundle.id, bundle=task.bundle.path, rootfs=request.rootfs, terminal=request.terminal,
         stdin=request.stdin, stdout=request.stdout, stderr=request.stderr,
-        options=request.options if request.HasField("options") else None,
+        options=options if options.type_url else None,
     )  # fmt: skip
 
 

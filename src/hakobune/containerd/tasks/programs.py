@@ -1,0 +1,154 @@
+"""Runs the program of a runtime, `containerd-shim-NAME-VERSION`, for its two actions.
+
+`start` prints where the shim listens, in one of three ways: the plain address; JSON {version, address, protocol}; the
+same as protobuf (BootstrapResult: version 1, address 2, protocol 3). What it may want to know comes as arguments, in the
+environment, and on stdin: BootstrapParams for programs of containerd 2.3 and later, the options' Any, or nothing, for older
+ones, which refuse the other. Which one a program takes is found out by its first start. `delete` prints a DeleteResponse
+(pid 1, exit status 2, exited at 3). Source: containerd, docs/runtime-v2.md, api/runtime/bootstrap/v1.
+Imports: asyncio, json, shutil, wire.pb.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+from hakobune.containerd.tasks.bundle import Bundle
+from hakobune.errors import Internal, InvalidArgument, NotFound, Unimplemented
+from hakobune.version import VERSION
+from hakobune.wire import pb
+
+START_SECONDS = 30.0
+DELETE_SECONDS = 30.0
+NEWEST = 3  # of the task services
+_MOST = 1 << 20
+
+
+def find(runtime: str) -> str:
+    """The program's path: an absolute one is taken as it is, else by the name's last two parts, from PATH.
+
+    Raises InvalidArgument, NotFound.
+    """
+    if runtime.startswith("/"):
+        if not os.access(runtime, os.X_OK):
+            raise NotFound(f"runtime {runtime!r} is no program that can be executed")
+        return runtime
+    words = runtime.split(".")
+    if len(words) < 2 or not all(words) or "/" in runtime:
+        raise InvalidArgument(f"runtime {runtime!r} is neither a name like io.containerd.runc.v2 nor a path")
+    name = "containerd-shim-" + "-".join(words[-2:])
+    beside = os.path.join(os.path.dirname(sys.executable), name)
+    found = shutil.which(name) or (beside if os.access(beside, os.X_OK) else None)
+    if found is None:
+        raise NotFound(f"runtime {runtime!r}: {name} is not installed")
+    return os.path.abspath(found)
+
+
+_TOO_OLD = "deprecated API"  # what a newer program says of older words on stdin
+
+
+class Programs:
+    """What all of them are told: our addresses, and the program that publishes events for those that cannot."""
+
+    def __init__(self, address: str, events_address: str, publisher: str) -> None:
+        self._address = address
+        self._events_address = events_address
+        self._publisher = publisher
+        self._older: dict[str, bool] = {}  # by program: whether it is one from before BootstrapParams
+
+    async def start(self, program: str, bundle: Bundle, options: bytes) -> bytes:
+        """Start a shim; its place as bootstrap.json has it. Raises Internal with the program's words, Unimplemented."""
+        said = await self._started(program, bundle, options)
+        version, address, protocol = place_in(said)
+        if protocol != "ttrpc":
+            raise Unimplemented(f"{program} speaks {protocol!r} and not ttrpc")
+        if not 2 <= version <= NEWEST:
+            raise Unimplemented(f"{program} serves version {version} of the task API, and not 2 or {NEWEST}")
+        return json.dumps({"version": version, "address": address, "protocol": protocol}).encode()
+
+    async def _started(self, program: str, bundle: Bundle, options: bytes) -> bytes:
+        dialects = {False: self._params(bundle, options), True: options}
+        if program in self._older:
+            return await self._run(
+                program, bundle, [], "start", dialects[self._older[program]], START_SECONDS
+            )
+        first: Internal | None = None
+        for older, stdin in dialects.items():
+            try:
+                said = await self._run(program, bundle, [], "start", stdin, START_SECONDS)
+            except Internal as err:
+                if first is not None:
+                    raise first if _TOO_OLD in str(err) else err from None
+                first = err
+            else:
+                self._older[program] = older
+                return said
+        raise AssertionError("unreachable")
+
+    def _params(self, bundle: Bundle, options: bytes) -> bytes:
+        words = [pb.field(1, bundle.id), pb.field(2, bundle.namespace), pb.field(4, VERSION),
+                 pb.field(5, self._events_address), pb.field(6, self._address), pb.field(7, self._publisher)]  # fmt: skip
+        if options:
+            words.append(pb.message(8, pb.message(1, options)))
+        return b"".join(words)
+
+    async def delete(self, program: str, bundle: Bundle) -> tuple[int, int]:
+        """Clean up after a shim; init's (status, nanoseconds). Raises Internal with the program's words."""
+        said = await self._run(program, bundle, ["-bundle", bundle.path], "delete", b"", DELETE_SECONDS)
+        try:
+            fields = pb.decode(said)
+            stamp = pb.decode(pb.blob(fields, 3))
+        except ValueError as err:
+            raise Internal(f"{program} delete: {err}") from err
+        return pb.number(fields, 2), pb.number(stamp, 1) * 1_000_000_000 + pb.number(stamp, 2)
+
+    async def _run(
+        self, program: str, bundle: Bundle, more: list[str], action: str, stdin: bytes, seconds: float
+    ) -> bytes:
+        line = [program, "-namespace", bundle.namespace, "-address", self._address, "-publish-binary", self._publisher,
+                "-id", bundle.id, *more, action]  # fmt: skip
+        environment = os.environ | {
+            "MAX_SHIM_VERSION": str(NEWEST), "TTRPC_ADDRESS": self._events_address, "GRPC_ADDRESS": self._address,
+            "NAMESPACE": bundle.namespace,
+        }  # fmt: skip
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *line, cwd=bundle.path, env=environment, start_new_session=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
+        except OSError as err:
+            raise Internal(f"{program}: {err.strerror}") from err
+        try:
+            said, complaint = await asyncio.wait_for(process.communicate(stdin), seconds)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise Internal(f"{program} {action} does not end within {seconds:g} s") from None
+        if process.returncode:
+            text = (complaint or said).decode(errors="replace").strip() or "without a word"
+            raise Internal(f"{program} {action} ended with {process.returncode}: {text}")
+        return said[:_MOST]
+
+
+def place_in(said: bytes) -> tuple[int, str, str]:
+    """(version, address, protocol) in what a `start` has printed. Raises Internal."""
+    text = said.strip()
+    if text[:1] == b"{":
+        try:
+            record = json.loads(text)
+            return int(record.get("version", 2)), str(record["address"]), str(record["protocol"])
+        except (ValueError, KeyError, TypeError, AttributeError) as err:
+            raise Internal(f"a shim's place is malformed: {text[:200]!r}") from err
+    try:
+        fields = pb.decode(said)
+        if pb.text(fields, 2):
+            return pb.number(fields, 1), pb.text(fields, 2), pb.text(fields, 3)
+    except ValueError:
+        pass  # it is plain text
+    if not text:
+        raise Internal("a shim has been started that does not say where it listens")
+    return 2, text.decode(errors="replace"), "ttrpc"

@@ -1,0 +1,238 @@
+"""Other people's shims under our manager: Debian's containerd-shim-runc-v2 and a current one, with runc and with hako-runtime."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from google.protobuf.any_pb2 import Any
+
+from hakobune.containerd.client import Client, TaskOOM
+from hakobune.containerd.tasks import programs
+from hakobune.errors import InvalidArgument, NotFound
+from hakobune.testing.clients import IMAGE, Cli, found, image_archive
+from hakobune.testing.conformance import checks_for, outcome, prepared
+from hakobune.testing.manager import PrivateManager
+from hakobune.testing.manager import run as loop
+from hakobune.testing.peers import built
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+SECONDS = 30.0
+NAME = "containerd-shim-runc-v2"
+CHECKS = [
+    one
+    for one in checks_for("ctr")
+    if one.command.startswith(("run", "tasks")) and "checkpoint" not in one.command
+]
+OWN_RUNTIME = str(Path(sys.executable).with_name("hako-runtime"))
+
+
+@pytest.fixture(params=["Debian's", "current"])
+def runtime(request: pytest.FixtureRequest, peer: Callable[[str], Path]) -> str:
+    """What --runtime takes."""
+    peer("runc")
+    if request.param == "current":
+        return built(NAME) or pytest.skip(f"peer not built: current {NAME}")
+    peer(NAME)
+    return "io.containerd.runc.v2"
+
+
+@pytest.fixture
+def ctr(peer: Callable[[str], Path]) -> Cli:
+    peer("ctr")
+    return [cli for cli in found() if cli.name == "ctr"][-1]
+
+
+@pytest.fixture
+def own() -> Iterator[PrivateManager]:
+    """A manager for one test."""
+    made = PrivateManager()
+    made.start()
+    loop(_answers(made))
+    yield made
+    made.end()
+    assert not _left(str(made.base)), "the test left something behind"
+
+
+async def _answers(manager: PrivateManager) -> None:
+    await (await manager.client()).close()
+
+
+def _left(base: str) -> list[str]:
+    """Mounts below the manager's directories, and shims of its containers."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    mounts = [line.split()[4] for line in lines if line.split()[4].startswith(base)]
+    shims = subprocess.run(["pgrep", "-f", f"{NAME}.*{base}"], capture_output=True, text=True, check=False)
+    return mounts + shims.stdout.split()
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.command)
+def test_commands_of_ctr(check, runtime: str, ctr: Cli, manager: PrivateManager, tmp_path_factory) -> None:
+    scratch: Path = tmp_path_factory.getbasetemp()
+    marked = prepared(ctr, check, manager.address, scratch, runtime)
+    marked = Cli(
+        **{**vars(marked), "namespace": f"{os.path.basename(runtime)[-12:]}-{marked.namespace}"[:76]}
+    )
+    assert outcome(marked, check) == "works"
+
+
+def of(ctr: Cli, manager: PrivateManager, tmp_path: Path) -> Cli:
+    cli = Cli(ctr.name, ctr.version, ctr.program, manager.address, "foreign", scratch=tmp_path)
+    cli("images", "import", str(image_archive(tmp_path / "starter.tar")))
+    return cli
+
+
+def pid_of(cli: Cli, name: str) -> int:
+    (row,) = [line.split() for line in cli("tasks", "ls").splitlines() if line.startswith(f"{name} ")]
+    return int(row[1])
+
+
+def status_of(cli: Cli, name: str) -> str:
+    (row,) = [line.split() for line in cli("tasks", "ls").splitlines() if line.startswith(f"{name} ")]
+    return row[2]
+
+
+def removed(cli: Cli, *arguments: str) -> str:
+    """What `tasks rm` says about it."""
+    done = subprocess.run(
+        cli.argv("tasks", "rm", *arguments), capture_output=True, text=True, timeout=SECONDS, check=True
+    )
+    return done.stderr
+
+
+def has_ended(pid: int) -> bool:
+    end = time.monotonic() + SECONDS
+    while os.path.exists(f"/proc/{pid}") and time.monotonic() < end:
+        time.sleep(0.02)
+    return not os.path.exists(f"/proc/{pid}")
+
+
+def shim_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_taken_over_and_ended(runtime: str, ctr: Cli, own: PrivateManager, tmp_path: Path) -> None:
+    cli = of(ctr, own, tmp_path)
+    cli("run", "-d", "--runtime", runtime, IMAGE, "one", "sleep", "600")
+    pid = pid_of(cli, "one")
+    own.kill()
+    own.start()
+    loop(_answers(own))
+    assert (pid_of(cli, "one"), status_of(cli, "one")) == (pid, "RUNNING")
+    assert cli("tasks", "exec", "--exec-id", "e", "one", "echo", "here") == "here\n"
+    with cli.watching("events") as watch:
+        cli("tasks", "kill", "-s", "SIGKILL", "one")
+        watch.until("/tasks/exit")
+    assert status_of(cli, "one") == "STOPPED"
+    assert "exit code 137" in removed(cli, "one")
+    cli("containers", "rm", "one")
+
+
+def test_its_shim_is_killed(runtime: str, ctr: Cli, own: PrivateManager, tmp_path: Path) -> None:
+    """The container ends with it, as 137; the program's `delete` takes away what is left."""
+    cli = of(ctr, own, tmp_path)
+    cli("run", "-d", "--runtime", runtime, IMAGE, "one", "sleep", "600")
+    cli("run", "-d", "--runtime", runtime, IMAGE, "other", "sleep", "600")
+    pid = pid_of(cli, "one")
+    with cli.watching("events") as watch:
+        os.kill(shim_of(pid), signal.SIGKILL)
+        watch.until("/tasks/exit")
+    assert status_of(cli, "one") == "STOPPED"
+    assert has_ended(pid)
+    assert "exit code 137" in removed(cli, "one")
+    cli("run", "--rm", "--runtime", runtime, IMAGE, "two", "true")
+    assert status_of(cli, "other") == "RUNNING"
+    assert "exit code 137" in removed(cli, "-f", "other")
+
+
+def test_its_shim_dies_while_there_is_no_manager(
+    runtime: str, ctr: Cli, own: PrivateManager, tmp_path: Path
+) -> None:
+    cli = of(ctr, own, tmp_path)
+    cli("run", "-d", "--runtime", runtime, IMAGE, "one", "sleep", "600")
+    pid = pid_of(cli, "one")
+    own.kill()
+    os.kill(shim_of(pid), signal.SIGKILL)
+    own.start()
+    loop(_answers(own))
+    assert status_of(cli, "one") == "STOPPED"
+    assert has_ended(pid)
+    assert "exit code 137" in removed(cli, "one")
+
+
+def test_with_our_own_oci_runtime(runtime: str, ctr: Cli, own: PrivateManager, tmp_path: Path) -> None:
+    """containerd-shim-runc-v2 drives hako-runtime by runc's command line."""
+    if runtime.startswith("/"):
+        pytest.skip("ctr takes --runc-binary for the runtime's name only")
+    cli = of(ctr, own, tmp_path)
+    binary = ("--runtime", runtime, "--runc-binary", OWN_RUNTIME)
+    assert cli("run", "--rm", *binary, IMAGE, "one", "sh", "-c", "echo $((6*7))") == "42\n"
+    cli("run", "-d", *binary, IMAGE, "two", "sleep", "600")
+    assert cli("tasks", "exec", "--exec-id", "e", "two", "echo", "here") == "here\n"
+    cli("tasks", "pause", "two")
+    assert status_of(cli, "two") == "PAUSED"
+    cli("tasks", "resume", "two")
+    cli("tasks", "kill", "-s", "SIGKILL", "two")
+    assert "exit code 137" in removed(cli, "two")
+
+
+def test_a_program_that_cannot_start_leaves_nothing(ctr: Cli, own: PrivateManager, tmp_path: Path) -> None:
+    broken = tmp_path / "containerd-shim-broken-v1"
+    broken.write_text("#!/bin/sh\necho no such luck >&2\nexit 3\n")
+    broken.chmod(0o755)
+    cli = of(ctr, own, tmp_path)
+    said = cli.refused("run", "--rm", "--runtime", str(broken), IMAGE, "one", "true")
+    assert f"{broken} start ended with 3: no such luck" in said
+    said = cli.refused("run", "--rm", "--runtime", "io.containerd.nobody.v9", IMAGE, "two", "true")
+    assert "containerd-shim-nobody-v9 is not installed" in said
+    assert cli("tasks", "ls", "-q") == ""
+    assert list(Path(own.state).glob("io.containerd.runtime.v2.task/foreign/*")) == []
+
+
+def test_events_by_the_publishing_program(own: PrivateManager) -> None:
+    """What a shim runs that cannot speak ttrpc to us."""
+
+    async def heard() -> tuple[str, object]:
+        client = Client(own.address, "anybody")
+        await client.ready(SECONDS)
+        subscription = await client.events.open("topic==/tasks/oom")
+        event = Any(type_url="containerd.events.TaskOOM", value=b"\n\x03one").SerializeToString()
+        line = [str(Path(sys.executable).with_name("hako-containerd")), "--address", own.address, "publish",
+                "--topic", "/tasks/oom", "--namespace", "anybody"]  # fmt: skip
+        subprocess.run(line, input=event, check=True, timeout=SECONDS)
+        async for one in subscription:
+            await client.close()
+            return one.topic, one.value
+        raise AssertionError("no event")
+
+    assert loop(heard()) == ("/tasks/oom", TaskOOM("one"))
+
+
+@pytest.mark.parametrize(
+    ("said", "place"),
+    [
+        (b"unix:///run/s/a\n", (2, "unix:///run/s/a", "ttrpc")),
+        (b'{"version":3,"address":"unix:///a","protocol":"ttrpc"}', (3, "unix:///a", "ttrpc")),
+        (b"\x08\x03\x12\x09unix:///a\x1a\x05ttrpc", (3, "unix:///a", "ttrpc")),
+        (b"\x08\x03\x12\x09unix:///a\x1a\x04grpc", (3, "unix:///a", "grpc")),
+    ],
+)
+def test_three_ways_to_say_where(said: bytes, place: tuple[int, str, str]) -> None:
+    assert programs.place_in(said) == place
+
+
+def test_names_of_programs(peer: Callable[[str], Path]) -> None:
+    assert programs.find("io.containerd.runc.v2") == str(peer(NAME))
+    for bad in ("runc", "a..b", "x/y.z"):
+        with pytest.raises(InvalidArgument, match="neither a name"):
+            programs.find(bad)
+    for absent in ("/nowhere/shim", "io.containerd.nobody.v9"):
+        with pytest.raises(NotFound):
+            programs.find(absent)

@@ -1,7 +1,7 @@
 """Memory of N shims, each with a sleeping container: `python bench/shim_memory.py [N [SECONDS]]`, as root.
 
 Prints the mean of smaps_rollup per shim in KiB, of the zygote too: just after the starts, and after SECONDS (5) of rest,
-when shims have gone to sleep (ADR 0008).
+when shims have gone to sleep (ADR 0007).
 """
 
 from __future__ import annotations

@@ -90,11 +90,14 @@ async def _release(container: Container) -> None:
     finally:
         if side is not None:
             side.close()
-    for waiter in lent:
-        if waiter.condition in told:
-            waiter.taken.sock.close()
+    for one in lent:
+        answered = one.waiter.condition in told
+        if not one.taken_over:
+            one.orphaned = not answered  # who hands it over just now sees to it
+        elif answered:
+            one.waiter.taken.sock.close()
         else:
-            container.waiters.append(waiter)
+            container.waiters.append(one.waiter)
     answer_ended(container)
 
 

@@ -68,6 +68,15 @@ class Waiter:
     head: bytes
 
 
+@dataclass(slots=True, eq=False)
+class Lent:
+    """A copy of a waiting client's connection that goes to the shim, to answer on it should the shim be killed."""
+
+    waiter: Waiter
+    taken_over: bool = False  # the shim has said that it has it
+    orphaned: bool = False  # the shim went before it had said so
+
+
 @dataclass(slots=True)
 class Container:
     """One container. Only the verbs of this room change it, holding `lock`."""
@@ -94,7 +103,7 @@ class Container:
     rootfs: tuple[Mount, ...] = ()
     waiting: list[Waiting] = field(default_factory=list)
     waiters: list[Waiter] = field(default_factory=list)
-    lent: list[Waiter] = field(
+    lent: list[Lent] = field(
         default_factory=list
     )  # waits in the shim's hands: ours to answer if it is killed
     kept: int = 0  # restarts by clients under way: over them it is not removed at its end

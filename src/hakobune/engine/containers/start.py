@@ -16,7 +16,7 @@ from hakobune.engine.containers import files, lifecycle, request, rootfs, users
 from hakobune.engine.containers.deps import Deps, now
 from hakobune.engine.containers.model import Container, Waiter
 from hakobune.engine.containers.spec import NEW, Identity, Surroundings, build
-from hakobune.engine.containers.wait import lend
+from hakobune.engine.containers.wait import hand_over, lend
 from hakobune.engine.http.message import Taken
 from hakobune.engine.runtime import Streams
 from hakobune.errors import HakoError, InvalidArgument, NotFound
@@ -299,8 +299,7 @@ async def _hand_over(container: Container, side: Side) -> None:
         )
         client.taken.sock.close()
     for waiter in waiters:
-        lend(container, waiter.taken.sock, waiter.condition)
-        await side.wait(waiter.condition, waiter.head, waiter.taken.sock)
+        await hand_over(side, lend(container, waiter.taken.sock, waiter.condition), waiter.head)
         waiter.taken.sock.close()
 
 
@@ -318,8 +317,8 @@ async def _failed(deps: Deps, container: Container, err: HakoError) -> None:
     with contextlib.suppress(HakoError):
         await deps.runtime.delete(container.id)
     deps.drop_side(container)
-    for waiter in container.lent:
-        waiter.taken.sock.close()
+    for lent in container.lent:
+        lent.waiter.taken.sock.close()
     container.lent.clear()
     with contextlib.suppress(HakoError, OSError):
         deps.networks.detach(container.id)

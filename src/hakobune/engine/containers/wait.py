@@ -6,9 +6,10 @@ import select
 import socket
 
 from hakobune.engine.containers.deps import Deps
-from hakobune.engine.containers.model import Container, Waiter
+from hakobune.engine.containers.model import Container, Lent, Waiter
 from hakobune.engine.http.message import Request, Response, Taken, json_response
 from hakobune.errors import HakoError, InvalidArgument
+from hakobune.shim.client import Side
 
 # The connection leaves our hands and is closed after the answer: a client must not keep it for its next request.
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -38,33 +39,52 @@ async def wait(deps: Deps, container: Container, request: Request) -> Response |
     if condition == "removed" and container.removed:
         return json_response({"StatusCode": container.state.exit_code})
     taken = request.connection.take()
+    _send_head(taken)  # by us and before anything else: whoever answers in the end adds the body only
     side = container.side
     if side is None or not container.state.running:
-        _send_head(taken)
         container.waiters.append(Waiter(taken, condition, b""))
         return taken
-    lend(container, taken.sock, condition)
+    lent = lend(container, taken.sock, condition)
     try:
-        await side.wait(condition, HEAD, taken.sock)
+        await hand_over(side, lent, b"")
     except HakoError:  # it ended this moment, or the shim was killed
-        if condition == "removed" and not container.removed:
-            _send_head(taken)
-            container.waiters.append(Waiter(taken, condition, b""))
-            return taken
-        await container.ended.wait()
-        answer(Waiter(taken, condition, HEAD), container.state.exit_code)
-        return taken
-    taken.sock.close()
+        lent.orphaned = True
+    if lent.orphaned:
+        await _take_back(container, lent, taken)
+    else:
+        taken.sock.close()
+        if lent not in container.lent:  # its end has been dealt with meanwhile, and the shim answers
+            lent.waiter.taken.sock.close()
     return taken
 
 
-def lend(container: Container, client: socket.socket, condition: str) -> None:
-    """Keep a copy of a connection that goes to the shim, to answer on it should the shim be killed."""
-    hung_up = [waiter for waiter in container.lent if _has_hung_up(waiter.taken.sock)]
-    for waiter in hung_up:
-        container.lent.remove(waiter)
-        waiter.taken.sock.close()
-    container.lent.append(Waiter(Taken(client.dup(), b""), condition, b""))
+async def hand_over(side: Side, lent: Lent, head: bytes) -> None:
+    """The shim answers from now on. Raises HakoError: it has not got the connection."""
+    await side.wait(lent.waiter.condition, head, lent.waiter.taken.sock)
+    lent.taken_over = True
+
+
+async def _take_back(container: Container, lent: Lent, taken: Taken) -> None:
+    """A connection that the shim has not got is ours again."""
+    if lent in container.lent:
+        container.lent.remove(lent)
+    lent.waiter.taken.sock.close()
+    waiter = Waiter(taken, lent.waiter.condition, b"")
+    if waiter.condition == "removed" and not container.removed:
+        container.waiters.append(waiter)
+        return
+    await container.ended.wait()
+    answer(waiter, container.state.exit_code)
+
+
+def lend(container: Container, client: socket.socket, condition: str) -> Lent:
+    """Keep a copy of a connection that goes to the shim."""
+    for lent in [one for one in container.lent if one.taken_over and _has_hung_up(one.waiter.taken.sock)]:
+        container.lent.remove(lent)
+        lent.waiter.taken.sock.close()
+    lent = Lent(Waiter(Taken(client.dup(), b""), condition, b""))
+    container.lent.append(lent)
+    return lent
 
 
 def _has_hung_up(client: socket.socket) -> bool:

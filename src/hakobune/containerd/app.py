@@ -30,7 +30,9 @@ from hakobune.containerd.publish import publisher
 from hakobune.containerd.renewal import rpc as renewal_rpc
 from hakobune.containerd.serving import Service
 from hakobune.containerd.snapshots import rpc as snapshots_rpc
+from hakobune.containerd.snapshots.native import Native
 from hakobune.containerd.snapshots.overlay import Overlay
+from hakobune.containerd.snapshots.snapshotter import Snapshotter, Snapshotters
 from hakobune.containerd.streaming import rpc as streaming_rpc
 from hakobune.containerd.streaming.streams import Streams
 from hakobune.containerd.tasks import rpc as tasks_rpc
@@ -58,9 +60,12 @@ class App:
         self._database = open_database(f"{config.root}/meta.db")
         self._exchange = Exchange()
         self._containers = Containers(self._database)
-        self._overlay = Overlay(self._database, f"{config.root}/io.containerd.snapshotter.v1.overlayfs")
+        self._snapshotters = Snapshotters(*(
+            Snapshotter(self._database, f"{config.root}/io.containerd.snapshotter.v1.{backend.name}", backend)
+            for backend in (Overlay(), Native())
+        ))  # fmt: skip
         self._content = Content(self._database, f"{config.root}/io.containerd.content.v1.content")
-        self._collector = Collector(self._database, self._content, self._overlay, self._exchange)
+        self._collector = Collector(self._database, self._content, self._snapshotters, self._exchange)
         self._zygote = Zygote(f"{config.state}/zygote.sock", f"{config.state}/zygote.log")
         programs = Programs(config.address, self._events_address, publisher())
         makers = Makers(OfZygote(self._zygote, self._events_address), programs, find)
@@ -76,7 +81,7 @@ class App:
     def _services(self) -> list[Service]:
         images, leases, streams = Images(self._database), Leases(self._database), Streams()
         moving = TransferDeps(
-            self._content, images, self._overlay, leases, streams, self._exchange, self._collector,
+            self._content, images, self._snapshotters, leases, streams, self._exchange, self._collector,
             self._config.root,
         )  # fmt: skip
         return [
@@ -88,7 +93,7 @@ class App:
             leases_rpc.service(leases, self._collector),
             namespaces_rpc.service(Namespaces(self._database), self._exchange),
             renewal_rpc.service(self._tasks, self._zygote),
-            snapshots_rpc.service(self._overlay, self._exchange),
+            snapshots_rpc.service(self._snapshotters, self._exchange),
             streaming_rpc.service(streams),
             tasks_rpc.service(self._tasks),
             transfer_rpc.service(moving),
@@ -99,7 +104,7 @@ class App:
 
     async def start(self) -> None:
         """Recover what was, then serve: who gets an answer sees everything."""
-        self._overlay.sweep()
+        self._snapshotters.sweep()
         self._content.sweep()
         self._collector.soon()
         warming = asyncio.ensure_future(self._warm())
@@ -138,7 +143,7 @@ class App:
         else:
             await self._zygote.retire()
         await self._ttrpc.close()
-        await self._overlay.settle()
+        await self._snapshotters.settle()
         self._database.close()
         for path in (self._config.address, self._events_address):
             with contextlib.suppress(FileNotFoundError):

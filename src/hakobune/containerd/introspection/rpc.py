@@ -21,6 +21,7 @@ from hakobune.version import VERSION
 PLUGINS = (
     ("io.containerd.content.v1", "content", ()),
     ("io.containerd.metadata.v1", "sqlite", ("io.containerd.content.v1", "io.containerd.snapshotter.v1")),
+    ("io.containerd.snapshotter.v1", "native", ()),
     ("io.containerd.snapshotter.v1", "overlayfs", ()),
     ("io.containerd.gc.v1", "scheduler", ("io.containerd.metadata.v1",)),
     ("io.containerd.runtime.v2", "task", ("io.containerd.metadata.v1",)),

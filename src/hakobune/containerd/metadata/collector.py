@@ -20,7 +20,8 @@ from collections.abc import Iterator, Mapping
 from hakobune.containerd.content.store import Content
 from hakobune.containerd.events.exchange import Exchange
 from hakobune.containerd.metadata.schema import unpack_labels
-from hakobune.containerd.snapshots.overlay import NAME, Overlay
+from hakobune.containerd.snapshots.overlay import NAME
+from hakobune.containerd.snapshots.snapshotter import Snapshotters
 from hakobune.errors import HakoError
 from hakobune.persist.database import Database
 from hakobune.proto import event_types_pb2 as events
@@ -57,10 +58,12 @@ def expired(labels: Mapping[str, str], now: datetime.datetime) -> bool:
 class Collector:
     """Runs over all namespaces."""
 
-    def __init__(self, database: Database, content: Content, overlay: Overlay, exchange: Exchange) -> None:
+    def __init__(
+        self, database: Database, content: Content, snapshotters: Snapshotters, exchange: Exchange
+    ) -> None:
         self._database = database
         self._content = content
-        self._overlay = overlay
+        self._snapshotters = snapshotters
         self._exchange = exchange
         self._timer: asyncio.TimerHandle | None = None
 
@@ -73,7 +76,7 @@ class Collector:
         """As a deletion asks: at once, or soon."""
         if sync:
             self.collect()
-            await self._overlay.settle()
+            await self._snapshotters.settle()
         else:
             self.soon()
 
@@ -147,8 +150,9 @@ class Collector:
                     self._content.delete(namespace, name)
                     self._exchange.publish(namespace, "/content/delete", events.ContentDelete(digest=name))
                 else:
-                    self._overlay.remove(namespace, name)
-                    event = events.SnapshotRemove(key=name, snapshotter=NAME)
+                    snapshotter = kind.partition("/")[2]
+                    self._snapshotters.of(snapshotter).remove(namespace, name)
+                    event = events.SnapshotRemove(key=name, snapshotter=snapshotter)
                     self._exchange.publish(namespace, "/snapshot/remove", event)
             except HakoError as err:
                 _LOG.warning("%s %s of %s stays: %s", kind, name, namespace, err)

@@ -1,4 +1,4 @@
-"""containerd.services.snapshots.v1.Snapshots, with one snapshotter."""
+"""containerd.services.snapshots.v1.Snapshots: each request names its snapshotter."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from google.protobuf.empty_pb2 import Empty
 
 from hakobune.containerd.events.exchange import Exchange
 from hakobune.containerd.serving import Call, Service
-from hakobune.containerd.snapshots.overlay import ACTIVE, COMMITTED, NAME, VIEW, Overlay, Snapshot
+from hakobune.containerd.snapshots.snapshotter import ACTIVE, COMMITTED, VIEW, Snapshot, Snapshotters
 from hakobune.containerd.wire import mounts_to, timestamp
-from hakobune.errors import InvalidArgument
 from hakobune.proto import event_types_pb2 as events
 from hakobune.proto import snapshots_pb2 as pb
 from hakobune.spec.mount import Mount
@@ -19,51 +18,51 @@ _PAGE = 100
 _KINDS = {VIEW: pb.VIEW, ACTIVE: pb.ACTIVE, COMMITTED: pb.COMMITTED}
 
 
-def service(overlay: Overlay, exchange: Exchange) -> Service:
+def service(snapshotters: Snapshotters, exchange: Exchange) -> Service:
     """The edge."""
 
     async def prepare(request: pb.PrepareSnapshotRequest, call: Call) -> pb.PrepareSnapshotResponse:
-        return pb.PrepareSnapshotResponse(mounts=mounts_to(make(request, call, ACTIVE)))
+        return pb.PrepareSnapshotResponse(mounts=mounts_to(await make(request, call, ACTIVE)))
 
     async def view(request: pb.ViewSnapshotRequest, call: Call) -> pb.ViewSnapshotResponse:
-        return pb.ViewSnapshotResponse(mounts=mounts_to(make(request, call, VIEW)))
+        return pb.ViewSnapshotResponse(mounts=mounts_to(await make(request, call, VIEW)))
 
-    def make(
+    async def make(
         request: pb.PrepareSnapshotRequest | pb.ViewSnapshotRequest, call: Call, kind: int
     ) -> tuple[Mount, ...]:
-        _check(request.snapshotter)
-        made = overlay.make(
+        snapshots = snapshotters.of(request.snapshotter)
+        made = await snapshots.make(
             call.namespace, request.key, request.parent, request.labels, kind=kind, lease=call.lease
         )
-        event = events.SnapshotPrepare(key=request.key, parent=request.parent, snapshotter=NAME)
+        event = events.SnapshotPrepare(key=request.key, parent=request.parent, snapshotter=snapshots.name)
         exchange.publish(call.namespace, "/snapshot/prepare", event)
         return made
 
     async def mounts(request: pb.MountsRequest, call: Call) -> pb.MountsResponse:
-        _check(request.snapshotter)
-        return pb.MountsResponse(mounts=mounts_to(overlay.mounts(call.namespace, request.key)))
+        snapshots = snapshotters.of(request.snapshotter)
+        return pb.MountsResponse(mounts=mounts_to(snapshots.mounts(call.namespace, request.key)))
 
     async def commit(request: pb.CommitSnapshotRequest, call: Call) -> Empty:
-        _check(request.snapshotter)
-        await overlay.commit(call.namespace, request.name, request.key, request.labels, lease=call.lease)
-        event = events.SnapshotCommit(key=request.key, name=request.name, snapshotter=NAME)
+        snapshots = snapshotters.of(request.snapshotter)
+        await snapshots.commit(call.namespace, request.name, request.key, request.labels, lease=call.lease)
+        event = events.SnapshotCommit(key=request.key, name=request.name, snapshotter=snapshots.name)
         exchange.publish(call.namespace, "/snapshot/commit", event)
         return Empty()
 
     async def remove(request: pb.RemoveSnapshotRequest, call: Call) -> Empty:
-        _check(request.snapshotter)
-        overlay.remove(call.namespace, request.key)
-        event = events.SnapshotRemove(key=request.key, snapshotter=NAME)
+        snapshots = snapshotters.of(request.snapshotter)
+        snapshots.remove(call.namespace, request.key)
+        event = events.SnapshotRemove(key=request.key, snapshotter=snapshots.name)
         exchange.publish(call.namespace, "/snapshot/remove", event)
         return Empty()
 
     async def stat(request: pb.StatSnapshotRequest, call: Call) -> pb.StatSnapshotResponse:
-        _check(request.snapshotter)
-        return pb.StatSnapshotResponse(info=_info(overlay.stat(call.namespace, request.key)))
+        snapshots = snapshotters.of(request.snapshotter)
+        return pb.StatSnapshotResponse(info=_info(snapshots.stat(call.namespace, request.key)))
 
     async def update(request: pb.UpdateSnapshotRequest, call: Call) -> pb.UpdateSnapshotResponse:
-        _check(request.snapshotter)
-        found = overlay.update(
+        snapshots = snapshotters.of(request.snapshotter)
+        found = snapshots.update(
             call.namespace, request.info.name, request.info.labels, request.update_mask.paths
         )
         return pb.UpdateSnapshotResponse(info=_info(found))
@@ -71,19 +70,18 @@ def service(overlay: Overlay, exchange: Exchange) -> Service:
     async def list_all(
         request: pb.ListSnapshotsRequest, call: Call
     ) -> AsyncIterator[pb.ListSnapshotsResponse]:
-        _check(request.snapshotter)
-        found = overlay.all(call.namespace, request.filters)
+        snapshots = snapshotters.of(request.snapshotter)
+        found = snapshots.all(call.namespace, request.filters)
         for at in range(0, len(found), _PAGE):
             yield pb.ListSnapshotsResponse(info=[_info(one) for one in found[at : at + _PAGE]])
 
     async def usage(request: pb.UsageRequest, call: Call) -> pb.UsageResponse:
-        _check(request.snapshotter)
-        size, inodes = await overlay.usage(call.namespace, request.key)
+        snapshots = snapshotters.of(request.snapshotter)
+        size, inodes = await snapshots.usage(call.namespace, request.key)
         return pb.UsageResponse(size=size, inodes=inodes)
 
     async def cleanup(request: pb.CleanupRequest, _call: Call) -> Empty:
-        _check(request.snapshotter)
-        await overlay.settle()
+        await snapshotters.of(request.snapshotter).settle()
         return Empty()
 
     served = Service("containerd.services.snapshots.v1.Snapshots")
@@ -98,11 +96,6 @@ def service(overlay: Overlay, exchange: Exchange) -> Service:
     served.unary("Usage", pb.UsageRequest, usage)
     served.unary("Cleanup", pb.CleanupRequest, cleanup)
     return served
-
-
-def _check(snapshotter: str) -> None:
-    if snapshotter not in ("", NAME):
-        raise InvalidArgument(f"snapshotter not loaded: {snapshotter}")
 
 
 def _info(found: Snapshot) -> pb.Info:

@@ -19,7 +19,7 @@ from hakobune.containerd.events.exchange import Exchange
 from hakobune.containerd.images.store import Images
 from hakobune.containerd.leases.store import Leases
 from hakobune.containerd.metadata.collector import EXPIRE, Collector
-from hakobune.containerd.snapshots.overlay import NAME, Overlay
+from hakobune.containerd.snapshots.snapshotter import Snapshotters
 from hakobune.containerd.streaming import binary
 from hakobune.containerd.streaming.streams import Streams
 from hakobune.containerd.transfer import naming, reading, tree, writing
@@ -27,7 +27,7 @@ from hakobune.containerd.transfer.blobs import Blobs
 from hakobune.containerd.transfer.tree import Node, Platform
 from hakobune.containerd.transfer.unpacking import unpack_image
 from hakobune.containerd.wire import type_name, unpack_as
-from hakobune.errors import AlreadyExists, HakoError, InvalidArgument, NotFound, Unimplemented
+from hakobune.errors import AlreadyExists, HakoError, NotFound, Unimplemented
 from hakobune.proto import images_pb2, types_pb2
 from hakobune.proto import transfer_types_pb2 as pb
 
@@ -43,7 +43,7 @@ class Deps:
 
     content: Content
     images: Images
-    snapshots: Overlay
+    snapshotters: Snapshotters
     leases: Leases
     streams: Streams
     exchange: Exchange
@@ -121,12 +121,11 @@ async def _import(
 
 async def _unpack(deps: Deps, blobs: Blobs, store: pb.ImageStore, manifests: list[Node]) -> None:
     for asked in store.unpacks:
-        if asked.snapshotter not in ("", NAME):
-            raise InvalidArgument(f"snapshotter {asked.snapshotter} is not loaded: invalid argument")
+        snapshots = deps.snapshotters.of(asked.snapshotter)
         wanted = Platform.of(asked.platform.os, asked.platform.architecture, asked.platform.variant)
         for manifest in manifests:
             if not wanted.os or manifest.platform in (None, wanted):
-                await unpack_image(blobs, deps.snapshots, deps.leases, manifest)
+                await unpack_image(blobs, snapshots, deps.leases, manifest)
 
 
 def _save(deps: Deps, namespace: str, name: str, target: types_pb2.Descriptor, store: pb.ImageStore) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from hakobune.containerd.diff.unpack import unpack
 from hakobune.containerd.leases.store import Leases
-from hakobune.containerd.snapshots.overlay import ACTIVE, NAME, Overlay
+from hakobune.containerd.snapshots.snapshotter import ACTIVE, Snapshotter
 from hakobune.containerd.transfer import tree
 from hakobune.containerd.transfer.blobs import Blobs
 from hakobune.containerd.transfer.tree import Node
@@ -24,7 +24,7 @@ def chain(parent: str, diff: str) -> str:
     return f"sha256:{hashlib.sha256(f'{parent} {diff}'.encode()).hexdigest()}" if parent else diff
 
 
-async def unpack_image(blobs: Blobs, snapshots: Overlay, leases: Leases, manifest: Node) -> str:
+async def unpack_image(blobs: Blobs, snapshots: Snapshotter, leases: Leases, manifest: Node) -> str:
     """The name of the uppermost snapshot, which the configuration holds from now on.
 
     Raises InvalidArgument, NotFound, ResourceExhausted; layers that were unpacked until then are the lease's.
@@ -39,7 +39,7 @@ async def unpack_image(blobs: Blobs, snapshots: Overlay, leases: Leases, manifes
     for layer, diff in zip(layers, diffs, strict=True):
         below, top = top, chain(top, diff)
         await _layer(blobs, snapshots, leases, layer, diff, below, top)
-    blobs.label(config.digest, {f"containerd.io/gc.ref.snapshot.{NAME}": top})
+    blobs.label(config.digest, {f"containerd.io/gc.ref.snapshot.{snapshots.name}": top})
     return top
 
 
@@ -52,16 +52,16 @@ def _diffs(blobs: Blobs, config: Node) -> Sequence[str]:
 
 
 async def _layer(
-    blobs: Blobs, snapshots: Overlay, leases: Leases, layer: Node, diff: str, below: str, name: str
+    blobs: Blobs, snapshots: Snapshotter, leases: Leases, layer: Node, diff: str, below: str, name: str
 ) -> None:
     space, lease = blobs.namespace, blobs.lease
     if lease:
-        leases.add(space, lease, f"snapshots/{NAME}", name)
+        leases.add(space, lease, f"snapshots/{snapshots.name}", name)
     with contextlib.suppress(NotFound):
         snapshots.stat(space, name)
         return
     key = f"extract-{secrets.token_hex(8)} {name}"
-    mounts = snapshots.make(space, key, below, {_CHAIN: name}, kind=ACTIVE, lease=lease)
+    mounts = await snapshots.make(space, key, below, {_CHAIN: name}, kind=ACTIVE, lease=lease)
     try:
         applied = await unpack(blobs.path(layer.digest), mounts)
         if applied.digest != diff:

@@ -31,6 +31,8 @@ CHECKS = [
     for one in checks_for("ctr")
     if one.command.startswith(("run", "tasks")) and "checkpoint" not in one.command
 ]
+POINTS = ("containerd.create.bundle", "containerd.program.noted", "containerd.program.said",
+          "containerd.create.shim", "containerd.create.made")  # fmt: skip
 OWN_RUNTIME = str(Path(sys.executable).with_name("hako-runtime"))
 
 
@@ -167,20 +169,53 @@ def test_its_shim_dies_while_there_is_no_manager(
     assert "exit code 137" in removed(cli, "one")
 
 
-def test_with_our_own_oci_runtime(runtime: str, ctr: Cli, own: PrivateManager, tmp_path: Path) -> None:
+@pytest.fixture
+def found_first(runtime: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The runtime by its name, which means that program: ctr takes --runc-binary with the name alone."""
+    monkeypatch.setenv("PATH", f"{os.path.dirname(runtime)}:{os.environ['PATH']}")
+    return "io.containerd.runc.v2"
+
+
+def test_with_our_own_oci_runtime(
+    found_first: str, ctr: Cli, own: PrivateManager, tmp_path: Path, runtime: str
+) -> None:
     """containerd-shim-runc-v2 drives hako-runtime by runc's command line."""
-    if runtime.startswith("/"):
-        pytest.skip("ctr takes --runc-binary for the runtime's name only")
     cli = of(ctr, own, tmp_path)
-    binary = ("--runtime", runtime, "--runc-binary", OWN_RUNTIME)
+    binary = ("--runtime", found_first, "--runc-binary", OWN_RUNTIME)
     assert cli("run", "--rm", *binary, IMAGE, "one", "sh", "-c", "echo $((6*7))") == "42\n"
     cli("run", "-d", *binary, IMAGE, "two", "sleep", "600")
     assert cli("tasks", "exec", "--exec-id", "e", "two", "echo", "here") == "here\n"
     cli("tasks", "pause", "two")
     assert status_of(cli, "two") == "PAUSED"
     cli("tasks", "resume", "two")
+    program = os.readlink(f"/proc/{shim_of(pid_of(cli, 'two'))}/exe")
+    assert program == (os.path.realpath(runtime) if runtime.startswith("/") else programs.find(found_first))
     cli("tasks", "kill", "-s", "SIGKILL", "two")
     assert "exit code 137" in removed(cli, "two")
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_the_manager_dies_over_a_creation(
+    point: str, runtime: str, ctr: Cli, own: PrivateManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every step; what was begun is undone by the next manager, the shim that nobody wrote down included."""
+    cli = of(ctr, own, tmp_path)
+    own.kill()
+    monkeypatch.setenv("HAKOBUNE_FAILPOINT", point)
+    own.start()
+    loop(_answers(own))
+    cli.refused("run", "-d", "--runtime", runtime, IMAGE, "cut", "sleep", "600")
+    own.kill()
+    monkeypatch.delenv("HAKOBUNE_FAILPOINT")
+    own.start()
+    loop(_answers(own))
+    if point == "containerd.create.made":
+        assert status_of(cli, "cut") == "CREATED"
+        assert "exit code 137" in removed(cli, "-f", "cut")
+    assert cli("tasks", "ls", "-q") == ""
+    assert list(Path(own.state).glob("io.containerd.runtime.v2.task/foreign/*")) == []
+    cli("containers", "rm", "cut")
+    cli("run", "--rm", "--runtime", runtime, IMAGE, "cut", "true")
 
 
 def test_a_program_that_cannot_start_leaves_nothing(ctr: Cli, own: PrivateManager, tmp_path: Path) -> None:

@@ -33,10 +33,11 @@ _LONGEST_SOCKET = 107  # sun_path
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a shim listens: the path of its ttrpc socket ("\\0…" for an abstract one), its task API's version."""
+    """Where a shim listens: its socket's path ("\\0…" for an abstract one), and what it speaks: "ttrpc" or "grpc"."""
 
     path: str
-    version: int = 2
+    version: int = 2  # of the task API
+    protocol: str = "ttrpc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,29 +92,36 @@ class Bundle:
         except (OSError, UnicodeDecodeError):
             return ""
 
-    def place(self) -> Place:
-        """Where its shim listens."""
+    def place(self) -> Place | None:
+        """Where the shim listens that a program has started; None when that was not written down."""
         try:
             record = json.loads(self._read("bootstrap.json") or "{}")
             address, version = str(record["address"]), int(record["version"])
+            protocol = str(record["protocol"])
         except (ValueError, KeyError, TypeError):
-            return Place(self.socket)
+            return None
         path = address.removeprefix("unix://")
-        return Place(path if path.startswith("/") and path != address else f"\0{path}", version)
+        return Place(path if path.startswith("/") and path != address else f"\0{path}", version, protocol)
 
     def program(self) -> str:
         """The program of the runtime that has started its shim; "" for our own kind."""
         return self._read("shim-binary-path")
 
     def note_program(self, program: str) -> None:
-        """Before it is run: whoever finds the bundle knows whom to ask. Raises OSError."""
-        os.close(os.open(f"{self.path}/log", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        self._write("shim-binary-path", program.encode())
+        """Before it is run: whoever finds the bundle knows whom to ask. Raises ResourceExhausted."""
+        try:
+            os.close(os.open(f"{self.path}/log", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            self._write("shim-binary-path", program.encode())
+        except OSError as err:
+            raise ResourceExhausted(f"bundle of {self.id}: {err.strerror}: shim-binary-path") from err
 
     def note_place(self, record: bytes) -> None:
-        """What its `start` has said, as JSON. Raises OSError."""
-        self._write("bootstrap.json.new", record)
-        os.rename(f"{self.path}/bootstrap.json.new", f"{self.path}/bootstrap.json")
+        """What its `start` has said, as JSON. Raises ResourceExhausted."""
+        try:
+            self._write("bootstrap.json.new", record)
+            os.rename(f"{self.path}/bootstrap.json.new", f"{self.path}/bootstrap.json")
+        except OSError as err:
+            raise ResourceExhausted(f"bundle of {self.id}: {err.strerror}: bootstrap.json") from err
 
     def unmount(self) -> None:
         """The root file system that a program's shim has mounted in our own mount namespace; silent without one."""

@@ -12,8 +12,8 @@ import os
 from typing import Protocol
 
 from hakobune.cgroups.cgroup import Cgroup
-from hakobune.containerd.tasks.bundle import Bundle
-from hakobune.errors import HakoError
+from hakobune.containerd.tasks.bundle import Bundle, Place
+from hakobune.errors import HakoError, Unavailable
 from hakobune.failpoint import reach
 from hakobune.oci import hooks
 from hakobune.shim.manager_client import Zygote
@@ -29,9 +29,12 @@ class Maker(Protocol):
     """Makes shims of one kind."""
 
     async def make(self, bundle: Bundle, options: bytes) -> None:
-        """A shim that listens at `bundle.place()`; `options` is a serialised Any, or empty.
+        """A shim; `options` is a serialised Any, or empty. Raises HakoError: there may be one nevertheless."""
 
-        Raises HakoError; after Unavailable there may be one nevertheless.
+    async def seek(self, bundle: Bundle) -> Place:
+        """Where it listens, if there is one: also that of a `make` which failed, or over which a manager died.
+
+        Raises HakoError.
         """
 
     async def end(self, bundle: Bundle) -> tuple[int, int]:
@@ -51,6 +54,10 @@ class OfZygote:
     async def make(self, bundle: Bundle, options: bytes) -> None:
         """One fork; the options come with the creation."""
         await self._zygote.shim(bundle.namespace, bundle.id, bundle.path, bundle.socket, self._events_address)
+
+    async def seek(self, bundle: Bundle) -> Place:
+        """Where it was told to."""
+        return Place(bundle.socket)
 
     async def end(self, bundle: Bundle) -> tuple[int, int]:
         """Kill what is left; the zygote writes down that it has seen it, most of the time."""
@@ -101,8 +108,19 @@ class OfProgram:
     async def make(self, bundle: Bundle, options: bytes) -> None:
         """Its `start`."""
         bundle.note_program(self._program)
+        reach("containerd.program.noted")
         said = await self._caller.start(self._program, bundle, options)
+        reach("containerd.program.said")
         bundle.note_place(said)
+
+    async def seek(self, bundle: Bundle) -> Place:
+        """As noted. Without a note: asked a second time, `start` says where the shim is that it has started already."""
+        if (place := bundle.place()) is None:
+            bundle.note_place(await self._caller.start(self._program, bundle, b""))
+            place = bundle.place()
+        if place is None:
+            raise Unavailable(f"{self._program} has started no shim for {bundle.id}")
+        return place
 
     async def end(self, bundle: Bundle) -> tuple[int, int]:
         """Its `delete`, which says how init ended."""

@@ -3,7 +3,7 @@
 `start` prints where the shim listens, in one of three ways: the plain address; JSON {version, address, protocol}; the
 same as protobuf (BootstrapResult: version 1, address 2, protocol 3). What it may want to know comes as arguments, in the
 environment, and on stdin: BootstrapParams for programs of containerd 2.3 and later, the options' Any, or nothing, for older
-ones, which refuse the other. Which one a program takes is found out by its first start. `delete` prints a DeleteResponse
+ones, which refuse the other. Which one a program takes is found out by trying. `delete` prints a DeleteResponse
 (pid 1, exit status 2, exited at 3). Source: containerd, docs/runtime-v2.md, api/runtime/bootstrap/v1.
 Imports: asyncio, json, shutil, wire.pb.
 """
@@ -11,9 +11,11 @@ Imports: asyncio, json, shutil, wire.pb.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -58,7 +60,7 @@ class Programs:
         self._address = address
         self._events_address = events_address
         self._publisher = publisher
-        self._older: dict[str, bool] = {}  # by program: whether it is one from before BootstrapParams
+        self._older: set[str] = set()  # programs that have refused BootstrapParams and taken the options
 
     async def start(self, program: str, bundle: Bundle, options: bytes) -> bytes:
         """Start a shim; its place as bootstrap.json has it. Raises Internal with the program's words, Unimplemented."""
@@ -71,23 +73,21 @@ class Programs:
         return json.dumps({"version": version, "address": address, "protocol": protocol}).encode()
 
     async def _started(self, program: str, bundle: Bundle, options: bytes) -> bytes:
-        dialects = {False: self._params(bundle, options), True: options}
-        if program in self._older:
-            return await self._run(
-                program, bundle, [], "start", dialects[self._older[program]], START_SECONDS
-            )
-        first: Internal | None = None
-        for older, stdin in dialects.items():
+        older = program in self._older
+        try:
+            return await self._spoken(program, bundle, options, older=older)
+        except Internal as first:
             try:
-                said = await self._run(program, bundle, [], "start", stdin, START_SECONDS)
-            except Internal as err:
-                if first is not None:
-                    raise first if _TOO_OLD in str(err) else err from None
-                first = err
-            else:
-                self._older[program] = older
-                return said
-        raise AssertionError("unreachable")
+                said = await self._spoken(program, bundle, options, older=not older)
+            except Internal as second:
+                raise first if _TOO_OLD in str(second) else second from None
+        # Only the second try says something: one that finds its shim running answers before it looks at stdin.
+        (self._older.discard if older else self._older.add)(program)
+        return said
+
+    async def _spoken(self, program: str, bundle: Bundle, options: bytes, *, older: bool) -> bytes:
+        stdin = options if older else self._params(bundle, options)
+        return await self._run(program, bundle, [], "start", stdin, START_SECONDS)
 
     def _params(self, bundle: Bundle, options: bytes) -> bytes:
         words = [pb.field(1, bundle.id), pb.field(2, bundle.namespace), pb.field(4, VERSION),
@@ -125,9 +125,12 @@ class Programs:
         try:
             said, complaint = await asyncio.wait_for(process.communicate(stdin), seconds)
         except TimeoutError:
-            process.kill()
-            await process.wait()
             raise Internal(f"{program} {action} does not end within {seconds:g} s") from None
+        finally:
+            if process.returncode is None:  # with its children: not the shim, which is of a group of its own
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
         if process.returncode:
             text = (complaint or said).decode(errors="replace").strip() or "without a word"
             raise Internal(f"{program} {action} ended with {process.returncode}: {text}")

@@ -54,8 +54,8 @@ class Task:
         return self._shim
 
     async def connect(self) -> None:
-        """Raises Unavailable when nobody listens."""
-        self._shim = await Shim.connect(self.bundle.place(), self._hung_up)
+        """Raises Unavailable when nobody listens, and what the maker says."""
+        self._shim = await Shim.connect(await self.maker.seek(self.bundle), self._hung_up)
 
     def _hung_up(self) -> None:
         if not self._disposing:  # it was told to end

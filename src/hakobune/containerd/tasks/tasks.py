@@ -8,6 +8,7 @@ Create which fails leaves nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 
@@ -123,10 +124,8 @@ class Tasks:
         try:
             _ = task.shim
         except Unavailable:
-            try:
+            with contextlib.suppress(HakoError):
                 await task.connect()
-            except Unavailable:
-                pass
         await task.dispose(lost=True)
 
     async def delete(self, namespace: str, container_id: str) -> End:

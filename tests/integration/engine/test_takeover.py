@@ -12,6 +12,7 @@ import pytest
 from tests.integration.conftest import STARTER, Docker
 
 from hakobune.testing.engine import PrivateEngine
+from hakobune.testing.processes import kill_and_wait
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -125,3 +126,30 @@ def test_creates_that_are_cut_leave_nothing(docker: Docker, engine: PrivateEngin
     for identity in known:
         ok(docker("rm", identity))
     assert docker("volume", "rm", "-f", "cut").returncode == 0
+
+
+def test_a_hundred_are_taken_over(engine: PrivateEngine) -> None:
+    """Manager, engine and zygote are killed; the next ones know all, by the same process ids, and end all."""
+    client = engine.client
+    body = {"Image": STARTER, "Cmd": ["sleep", "600"], "HostConfig": {"NetworkMode": "none"}}
+    ids = [client.post("/containers/create", body)["Id"] for _ in range(100)]
+    for identity in ids:
+        client.post(f"/containers/{identity}/start")
+
+    def standing() -> dict[str, int]:
+        documents = (client.get(f"/containers/{identity}/json") for identity in ids)
+        return {one["Id"]: one["State"]["Pid"] for one in documents if one["State"]["Status"] == "running"}
+
+    before = standing()
+    assert sorted(before) == sorted(ids)
+    zygote = engine.daemons()["zygote"]
+    engine.kill()
+    kill_and_wait(zygote)
+    assert engine.daemons() == {}
+    engine.start()
+    listed = client.get("/containers/json")
+    assert {one["Id"] for one in listed if one["State"] == "running"} >= set(ids)
+    assert standing() == before
+    for identity in ids:
+        client.delete(f"/containers/{identity}?force=1")
+    assert not set(engine.containers()) & set(ids)

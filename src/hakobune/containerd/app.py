@@ -65,7 +65,10 @@ class App:
             for backend in (Overlay(), Native())
         ))  # fmt: skip
         self._content = Content(self._database, f"{config.root}/io.containerd.content.v1.content")
-        self._collector = Collector(self._database, self._content, self._snapshotters, self._exchange)
+        self._images = Images(self._database)
+        self._collector = Collector(
+            self._database, self._content, self._images, self._snapshotters, self._exchange
+        )
         self._zygote = Zygote(f"{config.state}/zygote.sock", f"{config.state}/zygote.log")
         programs = Programs(config.address, self._events_address, publisher())
         makers = Makers(OfZygote(self._zygote, self._events_address), programs, find)
@@ -79,7 +82,7 @@ class App:
         self._ttrpc = TtrpcServer(handlers)
 
     def _services(self) -> list[Service]:
-        images, leases, streams = Images(self._database), Leases(self._database), Streams()
+        images, leases, streams = self._images, Leases(self._database), Streams()
         moving = TransferDeps(
             self._content, images, self._snapshotters, leases, streams, self._exchange, self._collector,
             self._config.root,

@@ -18,7 +18,8 @@ from hakobune.containerd.content.store import Content
 from hakobune.containerd.events.exchange import Exchange
 from hakobune.containerd.images.store import Images
 from hakobune.containerd.leases.store import Leases
-from hakobune.containerd.metadata.collector import EXPIRE, Collector
+from hakobune.containerd.metadata.collector import Collector
+from hakobune.containerd.metadata.marking import EXPIRE
 from hakobune.containerd.snapshots.snapshotter import Snapshotters
 from hakobune.containerd.streaming import binary
 from hakobune.containerd.streaming.streams import Streams

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from hakobune.engine.containers.model import Container
 from hakobune.engine.containers.store import Store
 from hakobune.engine.runtime import Runtime
+from hakobune.engine.turns import Turns
 from hakobune.net.model import Attachment, Network, Wanted
 
 
@@ -93,6 +94,7 @@ class Deps:
     log_driver: str = "json-file"
     log_options: Mapping[str, str] = field(default_factory=dict)
     dns: tuple[str, ...] = ()
+    turns: Turns = field(default_factory=Turns)
 
     def directory(self, container: Container) -> str:
         """The container's own directory on the host."""

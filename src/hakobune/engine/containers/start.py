@@ -65,6 +65,7 @@ async def launch(deps: Deps, container: Container) -> None:
 async def _launch(deps: Deps, container: Container) -> int:
     if not container.rootfs:
         container.rootfs = await deps.runtime.rootfs(container.id)
+    await deps.turns.take()
     _check_sources(container)
     identity = identify(container)
     attachment = _attach(deps, container)

@@ -32,13 +32,14 @@ from hakobune.linux.sockets import Socket
 from hakobune.oci import capabilities, known, seccomp_default
 from hakobune.shim import bootstrap, handover, rehearsal, successor, title, understudy
 from hakobune.shim.understudy import Experience, Understudy
-from hakobune.task.loop import IN, Loop, complain
+from hakobune.task.loop import IN, Loop, Timer, complain
 from hakobune.task.luggage import Packed
 from hakobune.version import VERSION as RELEASE
 
 VERSION = "1"  # of the protocol
 FORMAT = 1  # of the document that an upgraded zygote goes on from
 IDLE_SECONDS = 30.0
+ALONE_SECONDS = 2.0  # how often a zygote without a manager looks whether one can still find it
 AHEAD_SECONDS = 0.012  # after a birth: the container that is being made has the processor until then
 
 
@@ -67,6 +68,7 @@ class Zygote:
             set()
         )  # bundles of shims of which one process was killed while another was there
         self._retiring = False
+        self._watch: Timer | None = None
         self._understudy: Understudy | None = None
         self._experience = Experience()
         self._upgrade: Upgrade | None = None
@@ -105,8 +107,7 @@ class Zygote:
             packet, fds = b"", []
         if not packet:
             self._part(manager)
-            if not self._managers and not self._reachable():
-                self._retire()  # nobody will come any more
+            self._alone()
             self._loop.later(IDLE_SECONDS, self._idle)
             return
         if fds:
@@ -351,6 +352,18 @@ class Zygote:
             self._dismiss()
         if not self._shims:
             self._loop.later(0, self._loop.stop)
+
+    def _alone(self) -> None:
+        """Without a manager, and without a path that one could come by: nobody will any more."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        if self._managers or self._retiring:
+            return
+        if self._reachable():
+            self._watch = self._loop.later(ALONE_SECONDS, self._alone)
+        else:
+            self._retire()
 
     def _reachable(self) -> bool:
         """Whether our path still leads to us: somebody may have removed it, and another zygote be there."""

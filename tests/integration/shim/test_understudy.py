@@ -87,3 +87,14 @@ def test_a_retired_zygote_leaves_none(own: shims.Zygote) -> None:
     own.process.wait(shims.SECONDS)
     assert not os.path.exists(f"/proc/{waiting}")
     assert not os.path.exists(f"/proc/{worker}")
+
+
+def test_a_zygote_that_nobody_can_find_any_more_goes(own: shims.Zygote) -> None:
+    """Its manager was killed, and then its socket was taken away: no other one will come."""
+    waiting = understudy(own)
+    own.disconnect()
+    time.sleep(0.2)
+    assert own.process.poll() is None  # a manager may come back
+    (own.directory / "zygote.sock").unlink()
+    own.process.wait(shims.SECONDS)
+    assert not os.path.exists(f"/proc/{waiting}")

@@ -100,8 +100,7 @@ class Bundle:
             protocol = str(record["protocol"])
         except (ValueError, KeyError, TypeError):
             return None
-        path = address.removeprefix("unix://")
-        return Place(path if path.startswith("/") and path != address else f"\0{path}", version, protocol)
+        return Place(_path_of(address, protocol), version, protocol)
 
     def program(self) -> str:
         """The program of the runtime that has started its shim; "" for our own kind."""
@@ -165,6 +164,14 @@ class Bundle:
         shutil.rmtree(doomed, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(self.socket)
+
+
+def _path_of(address: str, protocol: str) -> str:
+    """The socket's path. What has no scheme is an abstract name to shims of ttrpc, and a path, or "@name", to those of gRPC."""
+    path = address.removeprefix("unix://")
+    if protocol == "grpc":
+        return f"\0{path[1:]}" if path.startswith("@") else path
+    return path if path.startswith("/") and path != address else f"\0{path}"
 
 
 def left_behind(state: str) -> Iterator[Bundle]:

@@ -20,6 +20,7 @@ import subprocess
 import sys
 
 from hakobune.containerd.tasks.bundle import Bundle
+from hakobune.containerd.tasks.shim import LINES
 from hakobune.errors import Internal, InvalidArgument, NotFound, Unimplemented
 from hakobune.version import VERSION
 from hakobune.wire import pb
@@ -66,8 +67,8 @@ class Programs:
         """Start a shim; its place as bootstrap.json has it. Raises Internal with the program's words, Unimplemented."""
         said = await self._started(program, bundle, options)
         version, address, protocol = place_in(said)
-        if protocol != "ttrpc":
-            raise Unimplemented(f"{program} speaks {protocol!r} and not ttrpc")
+        if protocol not in LINES:
+            raise Unimplemented(f"{program} speaks {protocol!r} and not {' or '.join(LINES)}")
         if not 2 <= version <= NEWEST:
             raise Unimplemented(f"{program} serves version {version} of the task API, and not 2 or {NEWEST}")
         return json.dumps({"version": version, "address": address, "protocol": protocol}).encode()
@@ -143,13 +144,13 @@ def place_in(said: bytes) -> tuple[int, str, str]:
     if text[:1] == b"{":
         try:
             record = json.loads(text)
-            return int(record.get("version", 2)), str(record["address"]), str(record["protocol"])
+            return int(record.get("version", 2)), str(record["address"]), str(record["protocol"]).lower()
         except (ValueError, KeyError, TypeError, AttributeError) as err:
             raise Internal(f"a shim's place is malformed: {text[:200]!r}") from err
     try:
         fields = pb.decode(said)
         if pb.text(fields, 2):
-            return pb.number(fields, 1), pb.text(fields, 2), pb.text(fields, 3)
+            return pb.number(fields, 1), pb.text(fields, 2), pb.text(fields, 3).lower()
     except ValueError:
         pass  # it is plain text
     if not text:

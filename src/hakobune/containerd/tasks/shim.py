@@ -1,30 +1,46 @@
-"""One shim as the manager sees it: typed calls over ttrpc."""
+"""One shim as the manager sees it: typed calls over ttrpc or gRPC, whichever it says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
 
 from hakobune.containerd.tasks.bundle import Place
 from hakobune.shim.manager_client import RENEW, Renewed, ask_renewal, read_renewal
+from hakobune.transport.grpc_client import GrpcClient
 from hakobune.transport.ttrpc_client import TtrpcClient
 
 Response = TypeVar("Response", bound=Message)
 
 
+class Line(Protocol):
+    """A connection: transport/ttrpc_client.py says what each of these does."""
+
+    @property
+    def connected(self) -> bool: ...
+    async def call(self, service: str, method: str, payload: bytes, timeout: float = 0) -> bytes: ...
+    def close(self) -> None: ...
+
+
+LINES: dict[str, Callable[[str, Callable[[], None]], Awaitable[Line]]] = {
+    "ttrpc": TtrpcClient.connect,
+    "grpc": GrpcClient.connect,
+}
+
+
 class Shim:
     """A connection to the shim of one task."""
 
-    def __init__(self, client: TtrpcClient, version: int) -> None:
+    def __init__(self, client: Line, version: int) -> None:
         self._client = client
         self._service = f"containerd.task.v{version}.Task"  # the messages are the same
 
     @classmethod
     async def connect(cls, place: Place, on_lost: Callable[[], None]) -> Shim:
         """Raises Unavailable."""
-        return cls(await TtrpcClient.connect(place.path, on_lost), place.version)
+        return cls(await LINES[place.protocol](place.path, on_lost), place.version)
 
     @property
     def connected(self) -> bool:

@@ -33,6 +33,11 @@ class Containers:
             raise NotFound(f'container "{container_id}" in namespace "{namespace}": not found')
         return Container.FromString(row["record"])
 
+    def known(self, namespace: str, container_id: str) -> bool:
+        """Whether there is such a record."""
+        sql = "SELECT 1 FROM containers WHERE ns = ? AND id = ?"
+        return self._database.one(sql, (namespace, container_id)) is not None
+
     def all(self, namespace: str, filters: Iterable[str]) -> list[Container]:
         """Those that pass, by id."""
         wanted = Filter(filters)

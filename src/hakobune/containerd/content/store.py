@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import sqlite3
@@ -37,6 +38,7 @@ INGEST_LIFE = 24 * 3600 * 1_000_000_000  # how long an unfinished write is kept,
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _THREAD_SIZE = 256 * 1024  # from here on, hashing and writing is worth a thread
 _READ_SIZE = 1 << 20
+_LOG = logging.getLogger("hakobune.content")
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,9 @@ class Content:
         _unlink_unknown(self._ingests, known)
         blobs = {row["digest"][7:] for row in self._database.query("SELECT DISTINCT digest FROM contents")}
         _unlink_unknown(self._blobs, blobs)
+        for name in sorted(blobs - set(os.listdir(self._blobs))):
+            _LOG.warning("content sha256:%s has lost its file: forgotten", name)
+            self._database.execute("DELETE FROM contents WHERE digest = ?", (f"sha256:{name}",))
 
 
 class Writer:
@@ -334,6 +339,7 @@ async def _maybe_in_thread(size: int, work: Callable[[], None]) -> None:
 def _unlink_unknown(directory: str, known: set[str]) -> None:
     for name in os.listdir(directory):
         if name not in known:
+            _LOG.warning("file %s/%s on no record: removed", os.path.basename(directory), name)
             os.unlink(f"{directory}/{name}")
 
 

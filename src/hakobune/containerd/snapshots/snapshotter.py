@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import sqlite3
@@ -28,6 +29,7 @@ VIEW, ACTIVE, COMMITTED = 1, 2, 3
 KINDS = {VIEW: "view", ACTIVE: "active", COMMITTED: "committed"}
 _DOOMED = "rm-"
 _STAGED = "new-"
+_LOG = logging.getLogger("hakobune.snapshots")
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,14 +255,28 @@ class Snapshotter:
             task.add_done_callback(self._removals.discard)
 
     def sweep(self) -> None:
-        """At boot: remove directories without a row."""
+        """At boot: remove directories without a row, and rows without a directory unless others lie on them."""
         rows = self._database.query("SELECT id FROM snapshots WHERE snapshotter = ?", (self.name,))
         known = {str(row["id"]) for row in rows}
         for name in os.listdir(self._root):
             if name.startswith(_DOOMED):
                 shutil.rmtree(f"{self._root}/{name}", ignore_errors=True)
             elif name not in known:
+                _LOG.warning("directory %s of no %s snapshot: removed", name, self.name)
                 self._bury(name)
+        for name in sorted(known - set(os.listdir(self._root)), key=int, reverse=True):
+            self._forget_lost(int(name))
+
+    def _forget_lost(self, number: int) -> None:
+        row = self._database.one("SELECT * FROM snapshots WHERE id = ?", (number,))
+        assert row is not None
+        lost = _from(row)
+        try:
+            self.remove(row["ns"], lost.name)
+        except FailedPrecondition as err:
+            _LOG.error("snapshot %s of %s has lost its files: %s", lost.name, row["ns"], err)
+        else:
+            _LOG.warning("snapshot %s of %s has lost its files: forgotten", lost.name, row["ns"])
 
     async def settle(self) -> None:
         """Wait for removals that are under way."""

@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hakobune.errors import InvalidArgument, ResourceExhausted
@@ -172,6 +172,16 @@ def _path_of(address: str, protocol: str) -> str:
     if protocol == "grpc":
         return f"\0{path[1:]}" if path.startswith("@") else path
     return path if path.startswith("/") and path != address else f"\0{path}"
+
+
+def stray_sockets(state: str, bundles: Iterable[Bundle]) -> list[str]:
+    """Remove the sockets, where shims of ours listen, that belong to none of the bundles; their names. At boot."""
+    known = {os.path.basename(bundle.socket) for bundle in bundles}
+    found = [name for name in os.listdir(f"{state}/s") if name not in known]
+    for name in found:
+        with contextlib.suppress(OSError):
+            os.unlink(f"{state}/s/{name}")
+    return found
 
 
 def left_behind(state: str) -> Iterator[Bundle]:

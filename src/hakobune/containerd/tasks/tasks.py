@@ -16,7 +16,7 @@ from google.protobuf import any_pb2
 
 from hakobune.containerd.containers.store import Containers
 from hakobune.containerd.events.exchange import Exchange
-from hakobune.containerd.tasks.bundle import Bundle, left_behind
+from hakobune.containerd.tasks.bundle import Bundle, left_behind, stray_sockets
 from hakobune.containerd.tasks.makers import KILLED, Makers
 from hakobune.containerd.tasks.task import End, Task
 from hakobune.containerd.wire import timestamp
@@ -234,13 +234,20 @@ class Tasks:
     # --- boot and end ---
 
     async def recover(self) -> None:
-        """Find again, all at once, the tasks that a manager before us had."""
-        await asyncio.gather(*(self._recover(bundle) for bundle in left_behind(self._state)))
+        """Find again, all at once, the tasks that a manager before us had; what is half there is taken away."""
+        bundles = list(left_behind(self._state))
+        for name in stray_sockets(self._state, bundles):
+            _LOG.warning("socket %s of no task: removed", name)
+        await asyncio.gather(*(self._recover(bundle) for bundle in bundles))
 
     async def _recover(self, bundle: Bundle) -> None:
         task = Task(bundle, self._makers.of_bundle(bundle), self._tell)
         task.made.set()
         key = (bundle.namespace, bundle.id)
+        if not self._containers.known(*key):
+            _LOG.warning("task %s/%s of no container: ended and removed", *key)
+            await self._undo(task)
+            return
         try:
             await task.connect()
             task.pid = await self._made_pid(task)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from hakobune.engine.containers import lifecycle, remove, request
@@ -11,7 +13,7 @@ from hakobune.engine.containers.spec import resources
 from hakobune.engine.containers.store import check_name
 from hakobune.engine.schema.filters import Filters
 from hakobune.engine.schema.shape import checked
-from hakobune.errors import Conflict, HakoError, InvalidArgument
+from hakobune.errors import Conflict, HakoError, InvalidArgument, NotFound
 
 
 async def rename(deps: Deps, container: Container, name: str) -> None:
@@ -27,6 +29,15 @@ async def rename(deps: Deps, container: Container, name: str) -> None:
     deps.tell(container, "rename", oldName=f"/{old}")
 
 
+@contextlib.contextmanager
+def _still_there(container: Container) -> Iterator[None]:
+    """Its end may be known below and not yet here. Raises Conflict then."""
+    try:
+        yield
+    except NotFound:
+        raise Conflict(f"container {container.id} is not running") from None
+
+
 async def pause(deps: Deps, container: Container) -> None:
     """Freeze it. Raises Conflict."""
     async with container.lock:
@@ -34,7 +45,8 @@ async def pause(deps: Deps, container: Container) -> None:
         if status not in lifecycle.TABLE["pause"]:
             what = "already paused" if status == "paused" else "not running"
             raise Conflict(f"container {container.id} is {what}")
-        await deps.runtime.pause(container.id)
+        with _still_there(container):
+            await deps.runtime.pause(container.id)
         container.state.status = "paused"
         deps.store.save(container)
     deps.tell(container, "pause")
@@ -45,7 +57,8 @@ async def unpause(deps: Deps, container: Container) -> None:
     async with container.lock:
         if container.state.status not in lifecycle.TABLE["unpause"]:
             raise Conflict(f"Container {container.id} is not paused")
-        await deps.runtime.resume(container.id)
+        with _still_there(container):
+            await deps.runtime.resume(container.id)
         container.state.status = "running"
         deps.store.save(container)
     deps.tell(container, "unpause")

@@ -33,6 +33,7 @@ CHANNEL_OPTIONS: list[tuple[str, int]] = [
 ]
 SERVER_OPTIONS: list[tuple[str, int]] = [*_SIZES, ("grpc.so_reuseport", 0)]
 
+_CUT = "Stream removed"  # gRPC core's own words, never a server's
 # `Code` has gRPC's own numbers: this is the whole table.
 _STATUS = {Code(status.value[0]): status for status in grpc.StatusCode}
 
@@ -43,6 +44,12 @@ def status_of(error: HakoError) -> grpc.StatusCode:
 
 
 def error_of(failure: aio.AioRpcError) -> HakoError:
-    """The exception that a status stands for, with its sentence unchanged."""
+    """The exception that a status stands for, with its sentence unchanged.
+
+    A server that dies while a request is being written is UNKNOWN to the library; it is as unavailable as any other.
+    """
+    words = failure.details() or failure.code().name.lower().replace("_", " ")
     number: int = failure.code().value[0]
-    return from_code(number, failure.details() or failure.code().name.lower().replace("_", " "))
+    if number == Code.UNKNOWN and words.startswith(_CUT):
+        number = Code.UNAVAILABLE
+    return from_code(number, words)

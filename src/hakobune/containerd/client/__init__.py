@@ -36,6 +36,7 @@ class Client:
     """
 
     def __init__(self, address: str, namespace: str, *, patience: float = 0.0) -> None:
+        self.address = address
         self._connection = Connection(address, namespace, patience)
         self.content = Content(self._connection)
         self.snapshots = Snapshots(self._connection)

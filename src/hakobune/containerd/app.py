@@ -70,8 +70,8 @@ class App:
             self._database, self._content, self._images, self._snapshotters, self._exchange
         )
         self._zygote = Zygote(f"{config.state}/zygote.sock", f"{config.state}/zygote.log")
-        programs = Programs(config.address, self._events_address, publisher())
-        makers = Makers(OfZygote(self._zygote, self._events_address), programs, find)
+        self._programs = Programs(config.address, self._events_address, publisher())
+        makers = Makers(OfZygote(self._zygote, self._events_address), self._programs, find)
         self._tasks = Tasks(self._containers, self._exchange, makers, config.state)
         self._server = aio.server(options=SERVER_OPTIONS)
         self._edges = self._services()
@@ -102,7 +102,7 @@ class App:
             transfer_rpc.service(moving),
             introspection_rpc.version(),
             introspection_rpc.health(),
-            introspection_rpc.introspection(self._config.root),
+            introspection_rpc.introspection(self._config.root, self._programs.describe),
         ]
 
     async def start(self) -> None:

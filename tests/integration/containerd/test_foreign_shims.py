@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from hakobune.testing.conformance import checks_for, outcome, prepared
 from hakobune.testing.manager import PrivateManager
 from hakobune.testing.manager import run as loop
 from hakobune.testing.peers import built
+from hakobune.version import VERSION
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -83,6 +85,26 @@ def test_commands_of_ctr(check, runtime: str, ctr: Cli, manager: PrivateManager,
     marked = Cli(
         **{**vars(marked), "namespace": f"{os.path.basename(runtime)[-12:]}-{marked.namespace}"[:76]}
     )
+    assert outcome(marked, check) == "works"
+
+
+NERDCTL = [cli for cli in found() if cli.name == "nerdctl"]
+NERD_CHECKS = [one for one in checks_for("nerdctl") if one.command.startswith(("run", "logs", "pause"))]
+
+
+@pytest.mark.parametrize("runtime", ["io.containerd.runc.v2", OWN_RUNTIME], ids=["runc", "hako-runtime"])
+@pytest.mark.parametrize("check", NERD_CHECKS, ids=lambda check: check.command)
+def test_commands_of_nerdctl(
+    check, runtime: str, manager: PrivateManager, peer: Callable[[str], Path], tmp_path_factory
+) -> None:
+    """Its log is a program of its own that the shim starts (binary://); a path is an OCI runtime to it."""
+    peer("runc")
+    peer(NAME)
+    if not NERDCTL:
+        pytest.skip("peer not installed: nerdctl")
+    scratch: Path = tmp_path_factory.getbasetemp()
+    marked = prepared(NERDCTL[-1], check, manager.address, scratch, runtime)
+    marked = Cli(**{**vars(marked), "namespace": f"f{len(runtime)}-{marked.namespace}"[:76]})
     assert outcome(marked, check) == "works"
 
 
@@ -230,6 +252,21 @@ def test_a_program_that_cannot_start_leaves_nothing(ctr: Cli, own: PrivateManage
     assert "containerd-shim-nobody-v9 is not installed" in said
     assert cli("tasks", "ls", "-q") == ""
     assert list(Path(own.state).glob("io.containerd.runtime.v2.task/foreign/*")) == []
+
+
+def test_what_a_runtime_says_of_itself(ctr: Cli, own: PrivateManager, tmp_path: Path) -> None:
+    """Current shims answer -info, ours too; one that cannot is heard out."""
+    if ctr.version.startswith("1."):
+        pytest.skip("ctr 1.x does not inspect runtimes")
+    cli = Cli(ctr.name, ctr.version, ctr.program, own.address, "foreign", scratch=tmp_path)
+    ours = json.loads(cli("plugins", "inspect-runtime", "--runtime", "io.containerd.hako.v1"))
+    assert (ours["Name"], ours["Version"]["Version"]) == ("io.containerd.hako.v1", VERSION)
+    if program := built(NAME):
+        theirs = json.loads(cli("plugins", "inspect-runtime", "--runtime", program))
+        assert theirs["Name"] == "io.containerd.runc.v2"
+        assert "prestart" in theirs["Features"]["hooks"]
+    said = cli.refused("plugins", "inspect-runtime", "--runtime", "/bin/false")
+    assert "/bin/false -info ended with 1" in said
 
 
 def test_events_by_the_publishing_program(own: PrivateManager) -> None:

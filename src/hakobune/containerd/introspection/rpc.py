@@ -6,16 +6,20 @@ import asyncio
 import contextlib
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
+from google.protobuf.any_pb2 import Any
 from google.protobuf.empty_pb2 import Empty
 
 from hakobune.containerd.filters import Filter, fields
 from hakobune.containerd.serving import Call, Service
-from hakobune.errors import NotFound
+from hakobune.errors import InvalidArgument, NotFound, Unimplemented
 from hakobune.proto import health_pb2, types_pb2, version_pb2
 from hakobune.proto import introspection_pb2 as pb
 from hakobune.version import VERSION
+from hakobune.wire import pb as wire
+
+Describe = Callable[[str, bytes], Awaitable[bytes]]
 
 # type, id, what it needs
 PLUGINS = (
@@ -71,8 +75,11 @@ def health() -> Service:
     return served
 
 
-def introspection(root: str) -> Service:
-    """containerd.services.introspection.v1.Introspection; the server's uuid is kept in `root`."""
+def introspection(root: str, describe: Describe) -> Service:
+    """containerd.services.introspection.v1.Introspection; the server's uuid is kept in `root`.
+
+    `describe(runtime, options)` asks a runtime's program for its containerd.types.RuntimeInfo.
+    """
     server = pb.ServerResponse(uuid=_uuid(f"{root}/uuid"), pid=os.getpid(), pidns=_pid_namespace())
     plugins = [_plugin(*row) for row in PLUGINS]
 
@@ -81,10 +88,22 @@ def introspection(root: str) -> Service:
         found = [one for one in plugins if wanted.matches(fields({"type": one.type, "id": one.id}, {}))]
         return pb.PluginsResponse(plugins=found)
 
+    async def more(plugin: pb.Plugin, asked: Any) -> Any:
+        """containerd.types.RuntimeRequest (runtime path 1, options 2) is the one thing that can be asked."""
+        if plugin.id != "task" or asked.type_url.rpartition("/")[2] != "containerd.types.RuntimeRequest":
+            raise Unimplemented(f"plugin {plugin.type}.{plugin.id} does not answer {asked.type_url!r}")
+        try:
+            found = wire.decode(asked.value)
+            runtime, options = wire.text(found, 1), wire.blob(found, 2)
+        except ValueError as err:
+            raise InvalidArgument(f"{asked.type_url} is malformed: {err}") from err
+        return Any(type_url="containerd.types.RuntimeInfo", value=await describe(runtime, options))
+
     async def info(request: pb.PluginInfoRequest, _call: Call) -> pb.PluginInfoResponse:
         for one in plugins:
             if (one.type, one.id) == (request.type, request.id):
-                return pb.PluginInfoResponse(plugin=one)
+                extra = await more(one, request.options) if request.HasField("options") else None
+                return pb.PluginInfoResponse(plugin=one, extra=extra)
         raise NotFound(f"plugin {request.type}.{request.id}: not found")
 
     async def serve(_request: Empty, _call: Call) -> pb.ServerResponse:

@@ -97,6 +97,14 @@ class Programs:
             words.append(pb.message(8, pb.message(1, options)))
         return b"".join(words)
 
+    async def describe(self, runtime: str, options: bytes) -> bytes:
+        """What a runtime says of itself: a serialised containerd.types.RuntimeInfo; `options` is its Any, or empty.
+
+        Raises InvalidArgument, NotFound, Internal with the program's words (those from before containerd 2.0 cannot).
+        """
+        program = find(runtime)
+        return await self._said([program, "-info"], "-info", "/", dict(os.environ), options, START_SECONDS)
+
     async def delete(self, program: str, bundle: Bundle) -> tuple[int, int]:
         """Clean up after a shim; init's (status, nanoseconds). Raises Internal with the program's words."""
         said = await self._run(program, bundle, ["-bundle", bundle.path], "delete", b"", DELETE_SECONDS)
@@ -116,9 +124,21 @@ class Programs:
             "MAX_SHIM_VERSION": str(NEWEST), "TTRPC_ADDRESS": self._events_address, "GRPC_ADDRESS": self._address,
             "NAMESPACE": bundle.namespace,
         }  # fmt: skip
+        return await self._said(line, action, bundle.path, environment, stdin, seconds)
+
+    async def _said(
+        self,
+        line: list[str],
+        action: str,
+        place: str,
+        environment: dict[str, str],
+        stdin: bytes,
+        seconds: float,
+    ) -> bytes:
+        program = line[0]
         try:
             process = await asyncio.create_subprocess_exec(
-                *line, cwd=bundle.path, env=environment, start_new_session=True,
+                *line, cwd=place, env=environment, start_new_session=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             )  # fmt: skip
         except OSError as err:

@@ -21,7 +21,7 @@ import sys
 
 from hakobune.containerd.tasks.bundle import Bundle
 from hakobune.containerd.tasks.shim import LINES
-from hakobune.errors import Internal, InvalidArgument, NotFound, Unimplemented
+from hakobune.errors import DeadlineExceeded, Internal, InvalidArgument, NotFound, Unimplemented
 from hakobune.version import VERSION
 from hakobune.wire import pb
 
@@ -64,7 +64,7 @@ class Programs:
         self._older: set[str] = set()  # programs that have refused BootstrapParams and taken the options
 
     async def start(self, program: str, bundle: Bundle, options: bytes) -> bytes:
-        """Start a shim; its place as bootstrap.json has it. Raises Internal with the program's words, Unimplemented."""
+        """Start a shim; its place as bootstrap.json has it. Raises Internal with the program's words, Unimplemented, DeadlineExceeded."""
         said = await self._started(program, bundle, options)
         version, address, protocol = place_in(said)
         if protocol not in LINES:
@@ -106,7 +106,7 @@ class Programs:
         return await self._said([program, "-info"], "-info", "/", dict(os.environ), options, START_SECONDS)
 
     async def delete(self, program: str, bundle: Bundle) -> tuple[int, int]:
-        """Clean up after a shim; init's (status, nanoseconds). Raises Internal with the program's words."""
+        """Clean up after a shim; init's (status, nanoseconds). Raises Internal with the program's words, DeadlineExceeded."""
         said = await self._run(program, bundle, ["-bundle", bundle.path], "delete", b"", DELETE_SECONDS)
         try:
             fields = pb.decode(said)
@@ -146,7 +146,7 @@ class Programs:
         try:
             said, complaint = await asyncio.wait_for(process.communicate(stdin), seconds)
         except TimeoutError:
-            raise Internal(f"{program} {action} does not end within {seconds:g} s") from None
+            raise DeadlineExceeded(f"{program} {action} does not end within {seconds:g} s") from None
         finally:
             if process.returncode is None:  # with its children: not the shim, which is of a group of its own
                 with contextlib.suppress(ProcessLookupError):

@@ -1,7 +1,7 @@
 """Memory of N shims, each with a sleeping container: `python bench/shim_memory.py [N [SECONDS]]`, as root.
 
 Prints the mean of smaps_rollup per shim in KiB, of the zygote too: just after the starts, and after SECONDS (5) of rest,
-when shims have gone to sleep (ADR 0007).
+when shims have gone to sleep (ADR 0007); and once more after all of them have gone on as newer code (ADR 0010).
 """
 
 from __future__ import annotations
@@ -70,6 +70,11 @@ def main() -> None:
         show("started", zygote.process.pid)
         time.sleep(rest)
         show(f"after {rest:g} s", zygote.process.pid)
+        zygote.ask("UPGRADE", sys.executable)
+        for task in tasks:
+            task.renew(sys.executable)
+        time.sleep(rest)
+        show("upgraded, at rest", zygote.process.pid)
     events.close()
     shutil.rmtree(place)
 

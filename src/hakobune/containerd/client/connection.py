@@ -68,6 +68,7 @@ class Connection:
         self._patience = patience
         self._plain = ((NAMESPACE, namespace),)
         self._channel = aio.insecure_channel(f"unix:{address}", options=CHANNEL_OPTIONS)
+        self._closed = False
         self._lane = Lane(f"{address}.ttrpc", namespace)
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
@@ -94,6 +95,8 @@ class Connection:
             while True:
                 try:
                     return await call(request, metadata=self._metadata())  # type: ignore[no-any-return]
+                except aio.UsageError:
+                    raise Unavailable(f"the connection to {self.address} is closed") from None
                 except aio.AioRpcError as failure:
                     now = asyncio.get_running_loop().time()
                     deadline = deadline or now + self._patience
@@ -159,6 +162,8 @@ class Connection:
                 await asyncio.wait_for(probe(), left)
                 return
             except (Unavailable, TimeoutError):
+                if self._closed:
+                    raise Unavailable(f"the connection to {self.address} is closed") from None
                 if asyncio.get_running_loop().time() >= deadline:
                     raise Unavailable(
                         f"containerd at {self.address} does not answer within {timeout:g} s"
@@ -167,5 +172,6 @@ class Connection:
 
     async def close(self) -> None:
         """End the channel; calls under way are cancelled."""
+        self._closed = True
         self._lane.close()
         await self._channel.close(None)

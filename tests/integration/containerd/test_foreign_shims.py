@@ -17,6 +17,7 @@ from google.protobuf.any_pb2 import Any
 
 from hakobune.containerd.client import Client, TaskOOM
 from hakobune.containerd.tasks import programs
+from hakobune.containerd.tasks.bundle import Bundle
 from hakobune.errors import InvalidArgument, NotFound
 from hakobune.testing.clients import IMAGE, Cli, found, image_archive
 from hakobune.testing.conformance import checks_for, outcome, prepared
@@ -166,12 +167,16 @@ def test_its_shim_is_killed(runtime: str, ctr: Cli, own: PrivateManager, tmp_pat
     cli("run", "-d", "--runtime", runtime, IMAGE, "one", "sleep", "600")
     cli("run", "-d", "--runtime", runtime, IMAGE, "other", "sleep", "600")
     pid = pid_of(cli, "one")
+    place = Bundle.of(own.state, "foreign", "one").place()
+    assert place is not None
+    assert os.path.exists(place.path)
     with cli.watching("events") as watch:
         os.kill(shim_of(pid), signal.SIGKILL)
         watch.until("/tasks/exit")
     assert status_of(cli, "one") == "STOPPED"
     assert has_ended(pid)
     assert "exit code 137" in removed(cli, "one")
+    assert not os.path.exists(place.path)
     cli("run", "--rm", "--runtime", runtime, IMAGE, "two", "true")
     assert status_of(cli, "other") == "RUNNING"
     assert "exit code 137" in removed(cli, "-f", "other")

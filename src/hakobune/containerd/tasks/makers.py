@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
 from typing import Protocol
 
 from hakobune.cgroups.cgroup import Cgroup
@@ -138,6 +139,22 @@ class OfProgram:
         with contextlib.suppress(HakoError):
             await self._caller.delete(self._program, bundle)
         bundle.unmount()
+        if (place := bundle.place()) is not None:
+            _unlink_dead(place.path)
+
+
+def _unlink_dead(path: str) -> None:
+    """The socket of a shim that was killed: its program leaves it. Another task's shim may listen there, too."""
+    if path.startswith("\0"):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        except OSError:
+            pass  # it has gone, or somebody is there and busy
 
 
 class Caller(Protocol):

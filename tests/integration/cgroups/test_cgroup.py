@@ -6,6 +6,7 @@ import os
 import select
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -155,6 +156,8 @@ def test_devices_by_program_on_the_unified_hierarchy(made: list[Cgroup]) -> None
 
 def test_kill_takes_what_the_container_hid_in_groups_of_its_own(made: list[Cgroup]) -> None:
     group = make(made)
+    if "cpuset" in group.v1:  # a new group of it has no processors, and takes nobody in
+        Path(group.v1["cpuset"], "cgroup.clone_children").write_text("1")
     for place in (*group.v1.values(), group.unified):  # as a container would: no controller is handed down
         if place:
             os.makedirs(f"{place}/own/deep", exist_ok=True)

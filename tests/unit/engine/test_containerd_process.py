@@ -175,7 +175,10 @@ def test_one_that_serves_our_root_slowly_is_used(tmp_path: Path, monkeypatch: py
         await rig.keeper.start()
         assert await rig.pid() == other.pid
         await rig.keeper.stop(keep=False)
-        assert other.wait(5) == -signal.SIGTERM
+        assert other.wait(5) in (
+            -signal.SIGTERM,
+            0,
+        )  # 0: the keeper has reaped it, as it does its own of before an exec
 
     run(story())
 

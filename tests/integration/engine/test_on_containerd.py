@@ -96,7 +96,7 @@ def test_containerd_alone_is_replaced(engine: PrivateEngine, real: RealContainer
 def test_upgrade_in_place(engine: PrivateEngine, tmp_path: Path) -> None:
     """The engine and the shims go on as newer code; containerd is not ours."""
     python = installation.copy(tmp_path / "next", "9.9.9")
-    ok(engine.hako("run", "-d", "--name", "count", STARTER, "sh", "-c", COUNTER))
+    ok(engine.hako("run", "-d", "--name", "count", STARTER, "sh", "-c", COUNTER.replace("150", "600")))
     lines = ok(engine.hako("system", "upgrade", "--python", str(python))).splitlines()
     assert lines[0] == f"hakod: {VERSION} -> 9.9.9"
     assert lines[1].startswith("containerd: ")
@@ -105,5 +105,5 @@ def test_upgrade_in_place(engine: PrivateEngine, tmp_path: Path) -> None:
     assert [line.rpartition(" ")[2] for line in lines[2:-1]] == ["9.9.9"] * 2
     assert lines[-1] == "1 containers were running, 1 of them untouched"
     assert ok(engine.hako("wait", "count")) == "6"
-    assert ok(engine.hako("logs", "count")).split() == [str(number) for number in range(1, 151)]
+    assert ok(engine.hako("logs", "count")).split() == [str(number) for number in range(1, 601)]
     ok(engine.hako("rm", "count"))

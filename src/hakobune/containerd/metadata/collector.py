@@ -22,7 +22,7 @@ from hakobune.persist.database import Database, Row
 from hakobune.proto import event_types_pb2 as events
 from hakobune.proto import images_pb2
 
-DELAY_SECONDS = 0.25
+DELAY_SECONDS = 1.0  # what a client makes without a lease has that long to be referred to
 _LOG = logging.getLogger("hakobune.gc")
 
 

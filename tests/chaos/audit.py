@@ -60,12 +60,13 @@ class Audit:
         return len(self.links(daemon))
 
     def links(self, daemon: str = "hakod") -> list[str]:
-        """What a daemon's descriptors are."""
-        place = Path(f"/proc/{self.engine.daemons()[daemon]}/fd")
+        """What a daemon's descriptors are; nothing where it is not there: a zygote that was killed is not missed."""
+        place = Path(f"/proc/{self.engine.daemons().get(daemon, 0)}/fd")
         found = []
-        for name in os.listdir(place):
-            with contextlib.suppress(OSError):
-                found.append(re.sub(r"\d+", "N", os.readlink(place / name)))
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(place):
+                with contextlib.suppress(OSError):
+                    found.append(re.sub(r"\d+", "N", os.readlink(place / name)))
         return sorted(found)
 
     def _select(self, name: str, sql: str) -> list[tuple[str, ...]]:

@@ -100,7 +100,7 @@ def at_rest(stage: Stage, most: dict[str, int]) -> list[str]:
 @pytest.mark.timeout(7200)
 def test_chaos(field: Adversary, capsys: pytest.CaptureFixture[str]) -> None:
     stage = field.stage
-    most = {name: stage.audit.descriptors(name) for name in ("hakod", "hako-containerd")}
+    most = {name: stage.audit.descriptors(name) for name in ("hakod", "hako-containerd", "zygote")}
     rounds = [plan.one_round(SEED, int(ROUND))] if ROUND else plan.rounds(SEED, LONG or SHORT)
     faults = 0
     for one in rounds:

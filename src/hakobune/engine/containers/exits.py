@@ -129,6 +129,11 @@ async def _restart(deps: Deps, container: Container) -> None:
             container.restart_count += 1
             try:
                 await start.launch(deps, container)
+            except asyncio.CancelledError:  # the engine ends: the next one goes on where this one was
+                container.restart_count -= 1
+                container.state.status = "restarting"
+                deps.store.save_at_last(container)
+                raise
             except (HakoError, OSError):
                 if not lifecycle.restarts(
                     container.host["RestartPolicy"], container.state.exit_code, container.restart_count,

@@ -39,7 +39,10 @@ $bb mount -t proc proc /root/proc; $bb mount -t sysfs sysfs /root/sys; $bb mount
 $bb mkdir -p /root/dev/pts /root/dev/shm
 $bb ln -s /proc/self/fd /root/dev/fd; $bb mount -t devpts -o ptmxmode=0666 devpts /root/dev/pts; $bb mount -t tmpfs shm /root/dev/shm
 $bb mount -t cgroup2 cgroup2 /root/sys/fs/cgroup
+kept=$($bb cat /kept)
+$bb mkdir -p /keep; $bb mount --bind "/root$kept" /keep
 for place in tmp run; do $bb mount -t tmpfs -o mode=1777 $place /root/$place; done
+$bb mkdir -p "/root$kept"; $bb mount --move /keep "/root$kept"
 $bb ip link set lo up
 $bb cp /command /last /bin/busybox /root/tmp/
 exec $bb switch_root /root /bin/sh /tmp/last
@@ -76,8 +79,10 @@ def cache() -> Path:
     return Path(home) / "hakobune-peers" / "vm"
 
 
-def run(command: str, work: Path, seconds: float) -> Result:
+def run(command: str, kept: Path, work: Path, seconds: float) -> Result:
     """Boot, run `command` with /bin/sh as root, power off. `work` gets the files of the run.
+
+    The guest's /tmp and /run are its own and empty; the directory `kept` is there wherever it is.
 
     Raises TimeoutError after `seconds`; the machine is killed then.
     """
@@ -85,7 +90,7 @@ def run(command: str, work: Path, seconds: float) -> Result:
     assert kernel is not None
     image = work / "initramfs.gz"
     with gzip.open(image, "wb", compresslevel=1) as file:
-        for part in _archive(command):
+        for part in _archive(command, kept):
             file.write(part)
     files = {name: work / name for name in ("console", "output", "status")}
     line = [
@@ -123,7 +128,7 @@ def _busybox() -> Path | None:
 # --- the initramfs: cpio in the "newc" format (Documentation/driver-api/early-userspace/buffer-format) ---
 
 
-def _archive(command: str) -> Iterator[bytes]:
+def _archive(command: str, kept: Path) -> Iterator[bytes]:
     busybox = _busybox()
     assert busybox is not None
     for name in ("bin", "modules", "dev"):
@@ -132,6 +137,7 @@ def _archive(command: str) -> Iterator[bytes]:
     yield _entry("bin/busybox", busybox.read_bytes(), 0o100755)
     yield _entry("command", command.encode(), 0o100644)
     yield _entry("last", _LAST.encode(), 0o100644)
+    yield _entry("kept", str(kept).encode(), 0o100644)
     order = list(_ordered(MODULES))
     yield _entry("modules/order", "\n".join(path.name for path in order).encode(), 0o100644)
     for path in order:

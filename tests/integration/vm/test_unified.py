@@ -41,7 +41,7 @@ def test_v2_alone(tmp_path: Path) -> None:
         "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp PYTHONDONTWRITEBYTECODE=1\n"
         f"cd {shlex.quote(str(ROOT))} && {shlex.join(words)}\n"
     )
-    done = machine.run(command, tmp_path, SECONDS)
+    done = machine.run(command, ROOT, tmp_path, SECONDS)
     assert done.status == 0, f"{done.output[-6000:]}\n{done.console[-1000:]}"
     assert " passed" in done.output
     assert "failed" not in done.output

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from hakobune.testing.containerd import RealContainerd
 from hakobune.testing.engine import PrivateEngine
+from hakobune.testing.peers import built
 
 Docker = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -34,3 +36,13 @@ def docker(engine: PrivateEngine, peer: Callable[[str], Path]) -> Docker:
         return subprocess.run([program, *words], check=False, **(settings | options))  # type: ignore[call-overload,no-any-return]
 
     return run
+
+
+@pytest.fixture(scope="module", params=["Debian's", "current"])
+def real(request: pytest.FixtureRequest) -> Iterator[RealContainerd]:
+    """The real containerd, of both kinds."""
+    program = "/usr/bin/containerd" if request.param == "Debian's" else built("containerd")
+    if not program or not os.path.exists(program):
+        pytest.skip(f"peer not installed: {request.param} containerd")
+    with RealContainerd(program) as running:
+        yield running

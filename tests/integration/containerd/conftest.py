@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 
 from hakobune.containerd.client import Client
+from hakobune.testing.containerd import RealContainerd
 from hakobune.testing.manager import PrivateManager
 from hakobune.testing.manager import run as loop
+from hakobune.testing.peers import built
 from hakobune.testing.recipes import starter_layer
 
 Run = Callable[[Callable[[Client], Coroutine[Any, Any, Any]]], Any]
@@ -48,3 +51,19 @@ def run(manager: PrivateManager) -> Run:
         return loop(body())
 
     return runner
+
+
+@pytest.fixture(scope="module", params=["ours", "Debian's containerd", "current containerd"])
+def address(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Of a manager: ours, or the real containerd of both kinds."""
+    if request.param == "ours":
+        made = PrivateManager()
+        made.start()
+        yield made.address
+        made.end()
+        return
+    program = "/usr/bin/containerd" if "Debian" in request.param else built("containerd")
+    if not program or not os.path.exists(program):
+        pytest.skip(f"peer not installed: {request.param}")
+    with RealContainerd(program) as real:
+        yield real.address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,6 @@ import pytest
 from hakobune.testing.clients import IMAGE, Cli, found, image_archive
 from hakobune.testing.conformance import Check, checks_for, outcome, prepared
 from hakobune.testing.containerd import RealContainerd
-from hakobune.testing.peers import built
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -22,15 +21,6 @@ CHECKS = [
     for one in checks_for("ctr")
     if one.command.startswith(("run", "tasks")) and "checkpoint" not in one.command
 ]
-
-
-@pytest.fixture(scope="module", params=["Debian's", "current"])
-def real(request: pytest.FixtureRequest) -> Iterator[RealContainerd]:
-    program = "/usr/bin/containerd" if request.param == "Debian's" else built("containerd")
-    if not program or not os.path.exists(program):
-        pytest.skip(f"peer not installed: {request.param} containerd")
-    with RealContainerd(program) as running:
-        yield running
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,21 +13,11 @@ from tests.integration.conftest import STARTER
 from hakobune.testing import installation
 from hakobune.testing.containerd import RealContainerd
 from hakobune.testing.engine import PrivateEngine
-from hakobune.testing.peers import built
 from hakobune.version import VERSION
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 COUNTER = "i=0; while [ $i -lt 150 ]; do i=$((i+1)); echo $i; sleep 0.02; done; exit 6"
-
-
-@pytest.fixture(scope="module", params=["Debian's", "current"])
-def real(request: pytest.FixtureRequest) -> Iterator[RealContainerd]:
-    program = "/usr/bin/containerd" if request.param == "Debian's" else built("containerd")
-    if not program or not os.path.exists(program):
-        pytest.skip(f"peer not installed: {request.param} containerd")
-    with RealContainerd(program) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

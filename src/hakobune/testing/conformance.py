@@ -305,17 +305,27 @@ def _snapshots(cli: Cli) -> None:
     _image(cli)
     top = _top(cli)
     cli("snapshots", "prepare", "active", top)
-    cli("snapshots", "view", "viewed", top)
     _expect(cli("snapshots", "mounts", "/mnt", "active"), "mount -t overlay", "upperdir=")
-    kinds = {row[0]: row[-1] for row in _rows(cli("snapshots", "ls"))}
+    kinds = _viewed(cli, top)
     assert (kinds["active"], kinds["viewed"]) == ("Active", "View"), kinds
     cli("snapshots", "commit", "done", "active")
     assert json.loads(cli("snapshots", "info", "done"))["Parent"] == top
     _expect(cli("snapshots", "tree"), "done")
     _expect(cli.refused("snapshots", "rm", top), "cannot remove snapshot with child")
-    cli("snapshots", "rm", "viewed")
     cli("snapshots", "rm", "done")
     _expect(cli.refused("snapshots", "info", "done"), "not found")
+
+
+def _viewed(cli: Cli, top: str) -> dict[str, str]:
+    """Kinds of snapshots by name, once a view is among them: unlike `prepare`, ctr's `view` gives neither lease nor label,
+    so a sweep that an earlier removal asked for may take the view away at once. That is containerd's own rule, and a sweep has an end."""
+    kinds: dict[str, str] = {}
+    for _attempt in range(5):
+        cli("snapshots", "view", "viewed", top)
+        kinds = {row[0]: row[-1] for row in _rows(cli("snapshots", "ls"))}
+        if "viewed" in kinds:
+            break
+    return kinds
 
 
 @check("snapshots label, usage")

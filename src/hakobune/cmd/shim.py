@@ -62,6 +62,8 @@ def _start(flags: dict[str, str]) -> None:
 
 def _delete(flags: dict[str, str]) -> None:
     """The shim is gone: end what is left, answer a DeleteResponse (pid 1, exit_status 2, exited_at 3)."""
+    from hakobune.task import runtimes  # not for `start`, which has to be quick
+
     bundle = flags.get("bundle") or os.getcwd()
     status, at = 137, time.time_ns()
     try:
@@ -71,6 +73,8 @@ def _delete(flags: dict[str, str]) -> None:
         group.delete(remove_empty_parents=True)
     except FileNotFoundError:
         pass
+    for failed in runtimes.after(flags.get("id", ""), bundle):
+        print(failed, file=sys.stderr)
     try:
         with open(f"{bundle}/exit_status") as file:
             status, at = (int(word) for word in file.read().split())

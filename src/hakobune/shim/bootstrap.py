@@ -20,7 +20,7 @@ from hakobune.shim import handover, renewal, successor, title
 from hakobune.shim.publish import Publisher, encode
 from hakobune.shim.rpc import Call, TaskServer
 from hakobune.shim.side import SideServer
-from hakobune.task.creation import Ahead
+from hakobune.task.ahead import Ahead
 from hakobune.task.loop import IN, Loop, complain
 from hakobune.task.luggage import Luggage, Packed
 from hakobune.task.process import Member

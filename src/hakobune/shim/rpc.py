@@ -18,11 +18,13 @@ from hakobune.task.lifecycle import Life
 from hakobune.task.loop import IN, Loop, complain
 from hakobune.task.luggage import Luggage, Packed, data, text
 from hakobune.task.process import Reply, Spec
+from hakobune.task.runtime import Program
 from hakobune.task.service import Service
 from hakobune.wire import pb, ttrpc
 
 SERVICES = frozenset(("containerd.task.v2.Task", "containerd.task.v3.Task"))
 OWN = "hakobune.shim.v1.Shim"
+RUNC_OPTIONS = "containerd.runc.v1.Options"  # their type's name
 _SECOND = 1_000_000_000
 
 
@@ -50,6 +52,18 @@ def write_mount(mount: Mount) -> bytes:
     """The inverse of one entry of `read_mounts`."""
     head = pb.field(1, mount.type) + pb.field(2, mount.source) + pb.field(3, mount.target)
     return head + b"".join(pb.message(4, option.encode()) for option in mount.options)
+
+
+def _program(options: bytes) -> Program:
+    """The runtime that a request's options name; other kinds of options say nothing about it.
+
+    containerd.runc.v1.Options: binary_name 6, root 7, systemd_cgroup 9 (api/types/runc/options).
+    """
+    wrapped = pb.decode(options)  # type_url 1, value 2
+    if not pb.text(wrapped, 1).endswith(RUNC_OPTIONS):
+        return Program()
+    fields = pb.decode(pb.blob(wrapped, 2))
+    return Program(pb.text(fields, 6), pb.text(fields, 7), bool(pb.number(fields, 9)))
 
 
 class Call:
@@ -225,7 +239,7 @@ class TaskServer:
     # --- verbs, with their field numbers ---
 
     def _create(self, call: Call) -> None:
-        fields = call.fields  # bundle 2, rootfs 3, terminal 4, stdin 5, stdout 6, stderr 7
+        fields = call.fields  # bundle 2, rootfs 3, terminal 4, stdin 5, stdout 6, stderr 7, options 10 (Any)
         if pb.text(fields, 1) != self._service.id:
             raise InvalidArgument(f"this shim holds {self._service.id!r}, not {pb.text(fields, 1)!r}")
         self._service.bundle = pb.text(fields, 2) or self._service.bundle
@@ -233,7 +247,7 @@ class TaskServer:
             "", bool(pb.number(fields, 4)), pb.text(fields, 5), pb.text(fields, 6), pb.text(fields, 7)
         )
         reply = Reply(lambda pid: call.done(pb.field(1, pid)), call.failed)
-        self._service.create(spec, read_mounts(fields.get(3, [])), reply)
+        self._service.create(spec, read_mounts(fields.get(3, [])), _program(pb.blob(fields, 10)), reply)
 
     def _start(self, call: Call) -> None:
         self._service.start(call.exec_id, Reply(lambda pid: call.done(pb.field(1, pid)), call.failed))

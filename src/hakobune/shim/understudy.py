@@ -16,7 +16,7 @@ from hakobune.linux.pages import WrittenPages
 from hakobune.linux.sockets import Socket
 from hakobune.shim import bootstrap, title
 from hakobune.shim.bootstrap import Birth
-from hakobune.task.creation import Ahead
+from hakobune.task.ahead import Ahead
 
 _MOST = 16 * 1024  # bytes of a birth
 

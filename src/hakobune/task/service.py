@@ -15,7 +15,6 @@ Imports: os, time, oci, cgroups, task.*.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import time
@@ -29,16 +28,16 @@ from hakobune.failpoint import reach
 from hakobune.linux import pidfd, sockets
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
-from hakobune.oci import hooks
-from hakobune.oci.init import messages, parent
-from hakobune.oci.init.child import Streams, open_gate
+from hakobune.oci.init import messages
+from hakobune.oci.init.child import Streams
 from hakobune.spec.mount import Mount
-from hakobune.task import oom, worker
-from hakobune.task.creation import POSTSTOP, Ahead, Creation
+from hakobune.task import oom, runtimes, worker
+from hakobune.task.ahead import Ahead
 from hakobune.task.lifecycle import Event, Life, exit_status
 from hakobune.task.loop import IN, Loop, Timer, complain
 from hakobune.task.luggage import Luggage, Packed, data, text
 from hakobune.task.process import Member, Reply, Spec
+from hakobune.task.runtime import Creation, Program, Running, Runtime
 from hakobune.task.stdio import Log, Stdio, open_log
 
 DRAIN_SECONDS = 2.0  # how long output may still come from a pipe whose processes are all dead
@@ -71,6 +70,7 @@ class Service:
         self.cgroup: Cgroup | None = None
         self.oom: oom.Watch | None = None
         self.ahead: Ahead | None = None  # a worker for the creation
+        self.program = Program()  # the runtime of this container
         self.limit = 0  # seconds that the container may run, 0 for ever
         self.expires: Timer | None = None  # its end by that limit, once it runs
         self._loop = loop
@@ -106,7 +106,7 @@ class Service:
     def pack(self, luggage: Luggage) -> Packed:
         """All of it, for another process, when it is `movable`."""
         return {
-            "side_path": self.side_path, "cgroup": self.cgroup.path if self.cgroup is not None else "",
+            "side_path": self.side_path, "program": self.program.pack(), "cgroup": self.cgroup.path if self.cgroup is not None else "",
             "oom_seen": self.oom.seen if self.oom is not None else 0, "limit": self.limit,
             "expires": self._loop.left(self.expires),
             "members": [self._pack_member(member, luggage) for member in self._members.values()],
@@ -128,6 +128,7 @@ class Service:
     def unpack(self, packed: Packed, luggage: Luggage) -> None:
         """Go on where another process stood; `self` is new. What we have not made ends by its pidfd."""
         self.side_path, self.limit = packed["side_path"], packed["limit"]
+        self.program = Program(*packed.get("program", ()))
         for one in packed["members"]:
             self._unpack_member(one, luggage)
         if packed["cgroup"]:
@@ -199,14 +200,14 @@ class Service:
 
     # --- create and exec ---
 
-    def create(self, spec: Spec, rootfs: Sequence[Mount], reply: Reply) -> None:
+    def create(self, spec: Spec, rootfs: Sequence[Mount], program: Program, reply: Reply) -> None:
         """Make the init process; answered with its pid when it waits for Start."""
         if "" in self._members:
             raise AlreadyExists(f"task {self.id!r} already exists")
-        self.rootfs = rootfs
+        self.rootfs, self.program = rootfs, program
         member = self._add(spec, "container", reply)
 
-        self._launch(member, Creation(self.id, self.bundle, rootfs), open_log(spec.stdout))
+        self._launch(member, Creation(self.id, self.bundle, rootfs, program), open_log(spec.stdout))
         reach("shim.create.launched")
 
     def exec(self, spec: Spec) -> None:
@@ -263,7 +264,8 @@ class Service:
             except OSError:
                 ahead.drop()
         keep = (streams.stdin, streams.stdout, streams.stderr) if streams is not None else ()
-        return worker.start(lambda near: creation.run(near, streams), keep)
+        runtime = runtimes.of(creation.program)
+        return worker.start(lambda near: runtime.create(creation, near, streams, lambda: None), keep)
 
     def _listen(self, member: Member, channel: Socket) -> None:
         member.channel = channel
@@ -281,29 +283,26 @@ class Service:
 
     def _exec_worker(self, member: Member) -> tuple[int, Socket]:
         """A worker that reads everything in the host and waits for START with the streams. Raises OSError."""
-        init = self.member()
-        assert self.cgroup is not None
-        path, pid, handle = self.cgroup.path, init.life.pid, init.pidfd
-
-        def work(near: Socket) -> None:
-            request = parent.ExecRequest(
-                self.bundle, member.spec.process, pid, near, open_gate, handle, cgroup=path,
-                filter=f"{self.bundle}/filter",
-            )  # fmt: skip
-            prepared = parent.prepare_exec(request, self.id)
-            packet, fds = sockets.receive(near, messages.MAX_MESSAGE, 3)
-            if packet[:1] == messages.START:
-                size = messages.started_size(packet)
-                parent.exec_process(prepared, Streams(*fds) if fds else None, size)
-
-        group = self.cgroup.unified_fd()
+        runtime, container = runtimes.of(self.program), self._running()
+        group = container.cgroup.unified_fd() if runtime.gated else -1  # a program goes there by itself
         try:
-            worker_pid, channel = worker.start(work, (handle,), cgroup=group)
+            worker_pid, channel = worker.start(
+                lambda near: runtime.exec(container, member.spec.process, near),
+                (container.pidfd,),
+                cgroup=group,
+            )
         finally:
             if group >= 0:
                 os.close(group)
         self._workers[worker_pid] = lambda _status: self._exec_worker_ended(member, worker_pid)
         return worker_pid, channel
+
+    def _running(self) -> Running:
+        """For a runtime. Raises NotFound when there is no process."""
+        init = self.member()
+        if self.cgroup is None:
+            raise NotFound(f"task {self.id!r} has no process")
+        return Running(self.id, self.bundle, self.cgroup, init.life.pid, init.pidfd)
 
     def _exec_worker_ended(self, member: Member, pid: int) -> None:
         if member.worker == pid:
@@ -429,10 +428,7 @@ class Service:
 
     def _channel_done(self, member: Member) -> None:
         """The end of the channel: exec(2) succeeded, or the process failed before it."""
-        if member.channel is not None:
-            self._loop.unwatch(member.channel.fileno())
-            member.channel.close()
-            member.channel = None
+        self._hang_up(member)
         if not member.ready and member.failure is None:
             member.failure = Internal(f"the {member.life.kind} ended before it was ready")
         if member.failure is None:
@@ -444,6 +440,12 @@ class Service:
                 self._signal(member, SIGKILL)
         else:
             self._refuse(member)
+
+    def _hang_up(self, member: Member) -> None:
+        if member.channel is not None:
+            self._loop.unwatch(member.channel.fileno())
+            member.channel.close()
+            member.channel = None
 
     def _refuse(self, member: Member) -> None:
         """A Create or Start has failed: forget what never was ready, then answer."""
@@ -487,10 +489,14 @@ class Service:
         if exec_id:
             self._start_exec(member, reply)
             return
-        if member.life.state != "created" or member.channel is None:
+        runtime = runtimes.of(self.program)
+        if member.life.state != "created" or (runtime.gated and member.channel is None):
             raise FailedPrecondition(f"cannot start a {member.life.state} container")
         member.pending = reply
-        self._send_start(member)
+        if runtime.gated:
+            self._send_start(member)
+        else:
+            self._have_started(member, runtime)
 
     def _start_exec(self, member: Member, reply: Reply) -> None:
         init = self.member()
@@ -528,6 +534,17 @@ class Service:
             reach("shim.start.sent")
         except OSError:
             pass  # it has died; the end of the channel tells
+
+    def _have_started(self, member: Member, runtime: Runtime) -> None:
+        """By a worker, whose channel tells as init's would."""
+        self._hang_up(member)  # what made it has said everything
+        container = self._running()
+        try:
+            channel = self.run_worker(lambda _near: runtime.start(container), lambda _status: None)
+        except OSError as err:
+            member.pending = None
+            raise Internal(f"cannot start the container: {messages.describe(err)}") from err
+        self._listen(member, channel)
 
     def _out_of_memory(self) -> None:
         if self.init is not None:
@@ -758,12 +775,10 @@ class Service:
 
     def update(self, resources: bytes, reply: Reply) -> None:
         """New limits, OCI linux.resources as JSON: parsed and written by a worker."""
-        cgroup = self.cgroup
-        if cgroup is None:
-            raise NotFound(f"task {self.id!r} has no process")
+        runtime, container = runtimes.of(self.program), self._running()
 
         def work(near: Socket) -> None:
-            cgroup.update(json.loads(resources))
+            runtime.update(container, resources)
             near.send(messages.READY)
 
         channel = self.run_worker(work, lambda _status: self._updated(channel, reply))
@@ -808,15 +823,15 @@ class Service:
         return member.life
 
     def after_stop(self, done: Callable[[], None]) -> None:
-        """Run the hooks that come after the container, if it has any, in a worker; then `done()`."""
-        path = f"{self.bundle}/{POSTSTOP}"
-        if self._members or not os.path.exists(path):
+        """What its runtime does when a container has gone, if it has anything to do, in a worker; then `done()`."""
+        runtime = runtimes.of(self.program)
+        if self._members or not runtime.owes(self.bundle):
             done()
             return
 
         def work(_near: Socket) -> None:
-            for failed in hooks.run_after(path):
-                complain("hook", RuntimeError(failed))
+            for failed in runtime.after(self.id, self.bundle):
+                complain("after the container", RuntimeError(failed))
 
         def ended(_status: int) -> None:
             channel.close()

@@ -32,6 +32,7 @@ SERVICE = "containerd.task.v3.Task"
 SECONDS = 15.0
 _PROCESS = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 _RESOURCES = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
+RUNC_OPTIONS = "containerd.runc.v1.Options"
 STATUS = {0: "unknown", 1: "created", 2: "running", 3: "stopped", 4: "paused", 5: "pausing"}
 
 
@@ -104,6 +105,7 @@ class Task:
         self.shim = pid
         self.rpc = Ttrpc(socket_path)
         self._name = pb.field(1, bundle.id)
+        self.program = ""  # of its runtime, instead of the one built in
 
     def create(self, *, stdin: str = "", stdout: str = "", stderr: str = "", terminal: bool = False) -> int:
         """Task.Create; the pid."""
@@ -113,7 +115,11 @@ class Task:
         """Start a Create; its stream."""
         rootfs = b"".join(pb.message(3, _mount(mount)) for mount in self.bundle.mounts)
         io = pb.field(4, terminal) + pb.field(5, stdin) + pb.field(6, stdout) + pb.field(7, stderr)
-        return self.rpc.send("Create", self._name + pb.field(2, str(self.bundle.path)) + rootfs + io)
+        wrapped = pb.field(1, RUNC_OPTIONS) + pb.message(2, pb.field(6, self.program))
+        options = pb.message(10, wrapped) if self.program else b""
+        return self.rpc.send(
+            "Create", self._name + pb.field(2, str(self.bundle.path)) + rootfs + io + options
+        )
 
     def answer_pid(self, stream: int) -> int:
         """The pid in the answer of a Create or Start."""

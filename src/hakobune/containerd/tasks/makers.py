@@ -1,6 +1,6 @@
 """Who makes a task's shim, and cleans up when it has gone: our zygote, or a program of the runtime (containerd's runtime v2).
 
-Both leave everything that must be known again after a crash in the bundle. Imports: asyncio, shim.manager_client, oci.hooks, cgroups.
+Both leave everything that must be known again after a crash in the bundle. Imports: asyncio, shim.manager_client, task.runtimes, cgroups.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from hakobune.cgroups.cgroup import Cgroup
 from hakobune.containerd.tasks.bundle import Bundle, Place
 from hakobune.errors import HakoError, Unavailable
 from hakobune.failpoint import reach
-from hakobune.oci import hooks
 from hakobune.shim.manager_client import Zygote
+from hakobune.task import runtimes
 
 OWN = frozenset(("", "hako", "io.containerd.hako.v1"))  # runtimes whose shims the zygote forks
 KILLED = 137
-POSTSTOP = "poststop"  # in the bundle: the hooks of a container's end, which its shim has not run
 _RECORD_SECONDS = 0.5  # how long a zygote may take to write down the end of a shim that was killed
 _LOG = logging.getLogger("hakobune.tasks")
 
@@ -73,9 +72,9 @@ class OfZygote:
         return found or bundle.record_exit(KILLED)
 
     async def clean(self, bundle: Bundle) -> None:
-        """Its control group, and the hooks of its end."""
+        """Its control group, and what its runtime does at its end."""
         await asyncio.to_thread(_remove_cgroup, bundle)
-        for failed in await asyncio.to_thread(hooks.run_after, f"{bundle.path}/{POSTSTOP}"):
+        for failed in await asyncio.to_thread(runtimes.after, bundle.id, bundle.path):
             _LOG.warning("%s/%s: %s", bundle.namespace, bundle.id, failed)
 
 

@@ -62,7 +62,7 @@ class MountRoot:
 
     def apply(self, root: Root) -> None:
         for item in self.mounts:
-            _mount_snapshot(item, root.path)
+            mount_snapshot(item, root.path)
         if not self.mounts:
             sys.mount(root.path, root.path, None, sys.MS_BIND | sys.MS_REC)
         root.fd = os.open(root.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -80,7 +80,7 @@ def _host_null() -> int:
 _SNAPSHOT_FLAGS = {"ro": sys.MS_RDONLY, "bind": sys.MS_BIND, "rbind": sys.MS_BIND | sys.MS_REC}
 
 
-def _mount_snapshot(item: Mount, target: str) -> None:
+def mount_snapshot(item: Mount, target: str) -> None:
     """A mount as a snapshotter describes it; bind mounts get `ro` in a second call, as the kernel wants."""
     flags = 0
     data = []

@@ -34,6 +34,7 @@ from hakobune.engine.http.router import Router
 from hakobune.engine.http.server import Server
 from hakobune.engine.images.images import Images
 from hakobune.engine.runtime import BACK_SECONDS, ContainerdRuntime, Ended, OutOfMemory
+from hakobune.engine.runtimes import Runtimes
 from hakobune.engine.succession import Succession
 from hakobune.engine.system import upgrade
 from hakobune.engine.volumes.volumes import MIGRATION as VOLUMES
@@ -151,6 +152,7 @@ class App:
             bus=self._bus,
             root=f"{config.data_root}/containers",
             sides=f"{config.exec_root}/s",
+            runtimes=Runtimes(config.runtimes, config.default_runtime, f"{config.exec_root}/runtimes"),
             log_driver=config.log_driver,
             log_options=options,
             dns=config.dns,

@@ -1,6 +1,6 @@
 """The engine's settings, frozen: command line and daemon.json, each key checked, none given in both.
 
-Names and meanings are dockerd's. Raises InvalidArgument with the key and what to do. Imports: errors.
+Names and meanings are dockerd's. Raises InvalidArgument with the key and what to do. Imports: engine.runtimes, errors.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from hakobune.engine.runtimes import DEFAULT, Runtimes, declaration, from_flag
 from hakobune.errors import InvalidArgument
 
 _T = TypeVar("_T")
@@ -40,6 +41,8 @@ class Config:
     host_ip: str = "0.0.0.0"
     log_driver: str = "json-file"
     log_opts: Mapping[str, str] = field(default_factory=dict)
+    runtimes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # see engine.runtimes
+    default_runtime: str = DEFAULT
     labels: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     debug: bool = False
@@ -62,7 +65,7 @@ class Config:
 
 
 # daemon.json key -> (attribute of the parsed arguments, type)
-_KEYS: dict[str, tuple[str, type]] = {
+_KEYS: dict[str, tuple[str, Any]] = {
     "hosts": ("hosts", list),
     "data-root": ("data_root", str),
     "exec-root": ("exec_root", str),
@@ -82,6 +85,7 @@ _KEYS: dict[str, tuple[str, type]] = {
     "debug": ("debug", bool),
     "live-restore": ("live_restore", bool),
     "default-runtime": ("default_runtime", str),
+    "runtimes": ("runtimes", Mapping),
 }
 
 
@@ -89,11 +93,11 @@ _KEYS: dict[str, tuple[str, type]] = {
 _NOT_YET = (
     "authorization-plugins", "cgroup-parent", "default-ipc-mode",
     "default-ulimits", "dns-opts", "dns-search", "exec-opts", "features", "fixed-cidr", "init",
-    "insecure-registries", "ipv6", "proxies", "registry-mirrors", "runtimes", "seccomp-profile",
+    "insecure-registries", "ipv6", "proxies", "registry-mirrors", "seccomp-profile",
     "storage-driver", "storage-opts", "tls", "tlscacert", "tlscert", "tlskey", "tlsverify", "userns-remap",
 )  # fmt: skip
 _NOT_YET_FLAGS = ("tls", "tlsverify")
-_NOT_YET_OPTIONS = ("add-runtime", "tlscacert", "tlscert", "tlskey", "registry-mirror", "storage-driver")
+_NOT_YET_OPTIONS = ("tlscacert", "tlscert", "tlskey", "registry-mirror", "storage-driver")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -157,7 +161,9 @@ def _parser() -> argparse.ArgumentParser:
     option("--label", dest="labels", action="append", metavar="K=V", help="label of this engine; may repeat")
     option("--dns", action="append", metavar="ADDRESS", help="DNS server of containers; may repeat")
     option("--live-restore", action="store_true", help="accepted: containers always outlive the daemons")
-    option("--default-runtime", metavar="NAME", help="hako, the only one so far")
+    option("--add-runtime", dest="runtimes", action="append", metavar="NAME=PATH",
+           help="a program with the command line of runc, for `run --runtime NAME`; may repeat")  # fmt: skip
+    option("--default-runtime", metavar="NAME", help=f"what containers get that name none ({DEFAULT})")
     for name in _NOT_YET_FLAGS:
         option(f"--{name}", dest=_REFUSED, action="append_const", const=name, help="not served yet")
     for name in _NOT_YET_OPTIONS:
@@ -183,6 +189,8 @@ def parse(argv: Sequence[str]) -> Config | None:
     path = given.pop("config_file")
     if "log_opts" in given:
         given["log_opts"] = dict(_pair(text, "log-opt") for text in given["log_opts"])
+    if "runtimes" in given:
+        given["runtimes"] = dict(from_flag(text) for text in given["runtimes"])
     from_file = _read(path, must=path != CONFIG_FILE)
     for key, (attribute, _kind) in _KEYS.items():
         if key in from_file and attribute in given:
@@ -222,8 +230,8 @@ def _read(path: str, *, must: bool) -> dict[str, Any]:
 def _config(given: dict[str, Any]) -> Config:
     if refused := given.pop(_REFUSED, None):
         raise InvalidArgument(f"--{refused[0]} is not served yet")
-    if given.pop("default_runtime", "hako") != "hako":
-        raise InvalidArgument("--default-runtime: hako is the only runtime so far")
+    given["runtimes"] = {name: declaration(name, one) for name, one in given.get("runtimes", {}).items()}
+    Runtimes(given["runtimes"], given.get("default_runtime", DEFAULT), "")
     for accepted in ("live_restore", "log_level"):
         given.pop(accepted, None)
     if given.get("log_driver", "json-file") not in ("json-file", "none"):
@@ -265,10 +273,12 @@ def _parsed(read: Callable[[str], _T], name: str, text: str) -> _T:
         raise InvalidArgument(f"--{name}: {err}") from err
 
 
-def _has_type(value: object, kind: type) -> bool:
-    """JSON's true is no number; lists but those of pools, and objects, hold texts only."""
+def _has_type(value: object, kind: Any) -> bool:
+    """JSON's true is no number; lists but those of pools, and objects, hold texts only; a Mapping is looked at later."""
     if kind is int and isinstance(value, bool):
         return False
+    if kind is Mapping:
+        return isinstance(value, dict)
     if isinstance(value, dict) and kind is dict:
         return all(isinstance(one, str) for one in value.values())
     if isinstance(value, list) and kind is list:

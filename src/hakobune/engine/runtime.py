@@ -16,11 +16,11 @@ from typing import Any, Protocol, TypeVar
 from hakobune.containerd.client import Client
 from hakobune.containerd.client.containers import Container as Record
 from hakobune.containerd.client.events import Subscription, TaskExit, TaskOOM
+from hakobune.engine.runtimes import OPTIONS_TYPE, Kind
 from hakobune.errors import AlreadyExists, HakoError, NotFound, Unavailable
 from hakobune.failpoint import reach
 from hakobune.spec.mount import Mount
 
-RUNTIME = "io.containerd.hako.v1"
 SNAPSHOTTER = "overlayfs"
 BACK_SECONDS = 10.0  # how long a manager that died may take to answer again
 _TRIES = 4
@@ -77,7 +77,7 @@ class Runtime(Protocol):
     async def records(self) -> list[str]: ...
     async def usage(self, identity: str) -> int: ...
     async def create(self, identity: str, image: str, spec: dict[str, Any], rootfs: Sequence[Mount],
-                     streams: Streams) -> int: ...  # fmt: skip
+                     streams: Streams, kind: Kind) -> int: ...  # fmt: skip
     async def start(self, identity: str, process: str = "") -> int: ...
     async def delete(self, identity: str) -> None: ...
     async def kill(
@@ -138,13 +138,14 @@ class ContainerdRuntime:
         return (await self._again(lambda: self._client.snapshots.usage(identity))).size
 
     async def create(
-        self, identity: str, image: str, spec: dict[str, Any], rootfs: Sequence[Mount], streams: Streams
-    ) -> int:
+        self, identity: str, image: str, spec: dict[str, Any], rootfs: Sequence[Mount], streams: Streams,
+        kind: Kind,
+    ) -> int:  # fmt: skip
         """A task whose init process waits for `start`; returns its pid. Leaves nothing when it fails."""
         document = json.dumps(spec, separators=(",", ":")).encode()
         record = Record(
-            id=identity, image=image, runtime=RUNTIME, spec=document, snapshotter=SNAPSHOTTER,
-            snapshot_key=identity, labels={},
+            id=identity, image=image, runtime=kind.shim, spec=document, snapshotter=SNAPSHOTTER,
+            snapshot_key=identity, labels={}, options=(OPTIONS_TYPE if kind.options else "", kind.options),
         )  # fmt: skip
         return await self._again(lambda: self._create(record, rootfs, streams))
 
@@ -163,6 +164,7 @@ class ContainerdRuntime:
                 stdout=streams.stdout,
                 stderr=streams.stderr,
                 terminal=streams.terminal,
+                options=record.options,
             )
         except Unavailable:
             raise  # it may have been made: whoever asks again, or takes back, looks

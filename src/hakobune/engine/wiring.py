@@ -55,6 +55,7 @@ def routes(rooms: Rooms) -> list[Route]:
     system = system_routes.SystemDeps(
         config=rooms.config,
         identity=rooms.identity,
+        runtimes=rooms.deps.runtimes,
         counts=lambda: _counts(rooms),
         manager_version=lambda: _manager(rooms),
         usage=lambda: _usage(rooms),

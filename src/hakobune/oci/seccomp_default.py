@@ -178,3 +178,14 @@ def profile(caps: Iterable[str], machine: str = "", kernel: tuple[int, int] | No
     if _document is None:
         _document = document()
     return seccomp.resolve(_document, caps=caps, machine=machine, kernel=kernel)
+
+
+def for_libseccomp(profile: dict[str, Any]) -> dict[str, Any]:
+    """The same for runc and crun: their library makes rules for `socketcall` out of those for `socket`, and fails
+    ("file exists") over a rule of somebody else's for the same call. 32-bit programs keep that way open there."""
+    calls = [
+        entry
+        for entry in profile["syscalls"]
+        if entry["names"] != ["socketcall"] or entry["action"] == _ALLOW
+    ]
+    return profile | {"syscalls": calls}

@@ -33,6 +33,7 @@ RECORD = "runtime"  # a file of the bundle: the program, for whoever has to clea
 _STATE = "state"  # the program's --root, in the bundle
 _CONSOLE = "pty.sock"  # relative: a bundle's path may be longer than a socket's can be
 _MOST_SAID = 64 * 1024  # bytes of the program's log that are looked at
+_PREFACE = "unable to start container process: "  # of runc, before what is wrong with a command
 _KNOWN = {"container does not exist": NotFound, "container not running": FailedPrecondition}
 
 
@@ -289,5 +290,8 @@ def _failure(name: str, verb: str, status: int, said: str) -> HakoError:
     if not said:
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         return Internal(f"{os.path.basename(name)} {verb} {how} and said nothing")
+    command = said.rpartition(_PREFACE)[2]
+    if command.startswith("exec: "):
+        return InvalidArgument(command)  # as ours says it
     kind = next((kind for words, kind in _KNOWN.items() if words in said), Internal)
     return kind(f"OCI runtime {verb} failed: {said}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hakobune.cgroups.cgroup import Cgroup
-from hakobune.errors import HakoError, NotFound
+from hakobune.errors import HakoError, InvalidArgument, NotFound
 from hakobune.task import runtimes
 from hakobune.testing import shims
 from hakobune.wire import pb, side
@@ -80,7 +80,7 @@ def test_exec_in_it(make_by: Make, place: Path) -> None:
     assert _logged(log) == ["sh-y\n"]
     assert task.delete("e1").pid == pid
     task.exec("bad", ["nope"])
-    with pytest.raises(HakoError, match="executable file not found"):
+    with pytest.raises(InvalidArgument, match=r'^exec: "nope": executable file not found in \$PATH$'):
         task.start("bad")
     assert task.state() == "running"
     task.kill(signal.SIGKILL)
@@ -90,7 +90,7 @@ def test_exec_in_it(make_by: Make, place: Path) -> None:
 
 def test_a_command_that_is_not_there(make_by: Make) -> None:
     task = make_by("nope")
-    with pytest.raises(HakoError, match="executable file not found"):
+    with pytest.raises(InvalidArgument, match=r'^exec: "nope": executable file not found in \$PATH$'):
         task.create()
     with pytest.raises(NotFound):
         task.state()

@@ -90,7 +90,7 @@ def test_what_is_said_twice(tmp_path: Path) -> None:
         ({"log-opts": {"a": 1}}, "log-opts"),
         ({"default-address-pools": [{"base": "10.0.0.0/8"}]}, "default-address-pool"),
         ({"dns": ["nowhere"]}, "dns"),
-        ({"runtimes": {}}, "runtimes is not served yet"),
+        ({"runtimes": {"x": {"paht": "/x"}}}, "runtimes.x: paht is unknown"),
     ],
 )
 def test_files_that_are_refused(tmp_path: Path, document: Any, word: str) -> None:
@@ -119,8 +119,9 @@ def test_files_that_are_refused(tmp_path: Path, document: Any, word: str) -> Non
         (["--default-address-pool", "10.0.0.0/16"], "default-address-pool"),
         (["--tlsverify"], "--tlsverify is not served yet"),
         (["--tlscert", "x"], "--tlscert is not served yet"),
-        (["--add-runtime", "runc=/bin/runc"], "--add-runtime is not served yet"),
-        (["--default-runtime", "runc"], "--default-runtime"),
+        (["--add-runtime", "runc"], "--add-runtime: 'runc' is not of the form NAME=PATH"),
+        (["--add-runtime", "hako=/bin/runc"], "this name is taken"),
+        (["--default-runtime", "nope"], "unknown or invalid runtime name: nope"),
         (["--nonsense"], "--nonsense"),
         (["--data", "/x"], "--data"),
     ],

@@ -22,6 +22,7 @@ class Container:
     id: str
     image: str = ""
     runtime: str = ""
+    options: tuple[str, bytes] = ("", b"")  # the runtime's: type and encoded message
     spec: bytes = b""
     snapshotter: str = ""
     snapshot_key: str = ""
@@ -62,12 +63,17 @@ class Containers:
         await self._delete(pb.DeleteContainerRequest(id=container_id))
 
 
+def any_of(typed: tuple[str, bytes]) -> Any | None:
+    """A message of a type's name; None without one."""
+    return Any(type_url=typed[0], value=typed[1]) if typed[0] else None
+
+
 def _to(container: Container) -> pb.Container:
     return pb.Container(
         id=container.id,
         labels=container.labels,
         image=container.image,
-        runtime=pb.Container.Runtime(name=container.runtime),
+        runtime=pb.Container.Runtime(name=container.runtime, options=any_of(container.options)),
         spec=Any(type_url=SPEC_TYPE, value=container.spec),
         snapshotter=container.snapshotter,
         snapshot_key=container.snapshot_key,
@@ -79,6 +85,7 @@ def _from(wire: pb.Container) -> Container:
         wire.id,
         wire.image,
         wire.runtime.name,
+        (wire.runtime.options.type_url, wire.runtime.options.value),
         wire.spec.value,
         wire.snapshotter,
         wire.snapshot_key,

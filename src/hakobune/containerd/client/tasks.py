@@ -11,6 +11,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from hakobune.cgroups import metrics
 from hakobune.containerd.client.connection import Connection, nanoseconds
+from hakobune.containerd.client.containers import any_of
 from hakobune.containerd.client.mounts import mounts_to
 from hakobune.errors import InvalidArgument, NotFound
 from hakobune.proto import task_types_pb2
@@ -77,11 +78,15 @@ class Tasks:
         stdout: str = "",
         stderr: str = "",
         terminal: bool = False,
+        options: tuple[str, bytes] = ("", b""),
     ) -> int:
-        """Make the init process of a recorded container; its pid. It waits for `start`."""
+        """Make the init process of a recorded container; its pid. It waits for `start`.
+
+        `options` of the runtime: a type's name and an encoded message.
+        """
         response = await self._create(pb.CreateTaskRequest(
             container_id=container_id, rootfs=mounts_to(mounts), stdin=stdin, stdout=stdout, stderr=stderr,
-            terminal=terminal,
+            terminal=terminal, options=any_of(options),
         ))  # fmt: skip
         return int(response.pid)
 

@@ -30,6 +30,7 @@ async def create(deps: Deps, name: str, body: Any) -> tuple[Container, list[str]
     Raises InvalidArgument, NotFound (image), Conflict (name); nothing is left then.
     """
     config, host, endpoints = request.parse(body)
+    host["Runtime"] = deps.runtimes.name_of(host["Runtime"])
     if name:
         name = check_name(name)
         deps.store.check_free(name)

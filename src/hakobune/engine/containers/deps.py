@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from hakobune.engine.containers.model import Container
 from hakobune.engine.containers.store import Store
 from hakobune.engine.runtime import Runtime
+from hakobune.engine.runtimes import Runtimes
 from hakobune.engine.turns import Turns
 from hakobune.net.model import Attachment, Network, Wanted
 
@@ -91,6 +92,7 @@ class Deps:
     bus: Bus
     root: str
     sides: str
+    runtimes: Runtimes
     log_driver: str = "json-file"
     log_options: Mapping[str, str] = field(default_factory=dict)
     dns: tuple[str, ...] = ()

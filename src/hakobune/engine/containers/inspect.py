@@ -9,6 +9,7 @@ from hakobune.engine.containers.deps import Deps
 from hakobune.engine.containers.model import Container, MountPoint
 from hakobune.engine.containers.request import command
 from hakobune.engine.containers.spec import MASKED, READONLY
+from hakobune.engine.runtimes import DEFAULT
 from hakobune.engine.schema.times import rfc3339
 
 
@@ -77,7 +78,7 @@ def _host(container: Container) -> dict[str, Any]:
     host["ReadonlyPaths"] = host["ReadonlyPaths"] if host["ReadonlyPaths"] is not None else list(READONLY)
     if host["Privileged"]:
         host["MaskedPaths"] = host["ReadonlyPaths"] = None
-    host["Runtime"] = host["Runtime"] or "hako"
+    host["Runtime"] = host["Runtime"] or DEFAULT  # of a release that did not write it down
     host["IpcMode"] = host["IpcMode"] or "private"
     host["ShmSize"] = host["ShmSize"] or 64 << 20
     return host

@@ -186,8 +186,6 @@ def _check_host(host: dict[str, Any]) -> None:
         raise InvalidArgument(
             f"annotation {TIMEOUT}: {host['Annotations'][TIMEOUT]!r} is no number of seconds"
         )
-    if host["Runtime"] not in ("", "hako", "io.containerd.hako.v1"):
-        raise InvalidArgument(f"unknown or invalid runtime name: {host['Runtime']}")
     if host["Links"]:
         raise InvalidArgument("links are not supported: put the containers on a user-defined network instead")
     if host["Init"]:

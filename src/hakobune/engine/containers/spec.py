@@ -50,6 +50,7 @@ class Surroundings:
     side: str  # where the shim listens
     joined: Mapping[str, str]  # namespace type -> path of another container's, or "host"
     cgroup_root: str = "/hakobune"
+    program: bool = False  # the runtime is another than the one built into our shim
 
 
 def _mount(target: str, kind: str, source: str, *options: str) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def build(container: Container, around: Surroundings) -> dict[str, Any]:
     if not privileged:
         linux["maskedPaths"] = list(MASKED if host["MaskedPaths"] is None else host["MaskedPaths"])
         linux["readonlyPaths"] = list(READONLY if host["ReadonlyPaths"] is None else host["ReadonlyPaths"])
-        if (profile := _seccomp(security, caps)) is not None:
+        if (profile := _seccomp(security, caps, program=around.program)) is not None:
             linux["seccomp"] = profile
     sysctls = dict(host["Sysctls"] or {})
     if around.netns and not host["UsernsMode"]:
@@ -179,12 +180,13 @@ def security_options(options: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _seccomp(security: Mapping[str, str], caps: Sequence[str]) -> dict[str, Any] | None:
+def _seccomp(security: Mapping[str, str], caps: Sequence[str], *, program: bool) -> dict[str, Any] | None:
     chosen = security.get("seccomp", "")
     if chosen == "unconfined":
         return None
     if chosen in ("", "builtin"):
-        return seccomp_default.profile(caps)
+        profile = seccomp_default.profile(caps)
+        return seccomp_default.for_libseccomp(profile) if program else profile
     try:
         document = json.loads(chosen)
     except ValueError as err:

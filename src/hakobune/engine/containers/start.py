@@ -65,6 +65,7 @@ async def launch(deps: Deps, container: Container) -> None:
 async def _launch(deps: Deps, container: Container) -> int:
     if not container.rootfs:
         container.rootfs = await deps.runtime.rootfs(container.id)
+    kind = deps.runtimes.of(container.host["Runtime"])
     await deps.turns.take()
     _check_sources(container)
     identity = identify(container)
@@ -73,7 +74,7 @@ async def _launch(deps: Deps, container: Container) -> int:
     spec = build(container, _surroundings(deps, container, identity, attachment))
     reach("engine.start.files")
     await deps.runtime.create(
-        container.id, container.image_name, spec, container.rootfs, _streams(deps, container)
+        container.id, container.image_name, spec, container.rootfs, _streams(deps, container), kind
     )
     reach("engine.start.created")
     container.side = await Side.connect(deps.side_path(container))
@@ -229,7 +230,8 @@ def _surroundings(
     else:
         netns = attachment.netns_path
         lent = _files(deps, container, attachment)
-    return Surroundings(identity, netns, lent, deps.side_path(container), joined)
+    program = not deps.runtimes.of(container.host["Runtime"]).built_in
+    return Surroundings(identity, netns, lent, deps.side_path(container), joined, program=program)
 
 
 def _files(deps: Deps, container: Container, attachment: Attachment) -> dict[str, str]:

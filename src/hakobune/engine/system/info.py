@@ -12,6 +12,7 @@ from typing import Any
 from hakobune.cgroups import layout
 from hakobune.engine.config import Config
 from hakobune.engine.http.router import MAX_VERSION, MIN_VERSION, version_text
+from hakobune.engine.runtimes import Runtimes
 from hakobune.logs.json_file import rfc3339
 from hakobune.net.model import DEFAULT_POOLS
 from hakobune.version import VERSION
@@ -79,7 +80,7 @@ def _forwards() -> bool:
 
 
 def info(
-    config: Config, identity: str, counts: Mapping[str, int], now: int, manager: str = ""
+    config: Config, identity: str, counts: Mapping[str, int], now: int, runtimes: Runtimes, manager: str = ""
 ) -> dict[str, Any]:
     """`counts` has Containers, ContainersRunning, … Images; `now` in nanoseconds since the epoch.
 
@@ -134,8 +135,8 @@ def info(
         "Labels": list(config.labels),
         "ExperimentalBuild": False,
         "ServerVersion": VERSION,
-        "Runtimes": {"hako": {"path": "hako-runtime"}, "io.containerd.hako.v1": {"path": "containerd-shim-hako-v1"}},
-        "DefaultRuntime": "hako",
+        "Runtimes": runtimes.shown(),
+        "DefaultRuntime": runtimes.default,
         "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": "",
                   "RemoteManagers": None},
         "LiveRestoreEnabled": True,

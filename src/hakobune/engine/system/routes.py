@@ -10,6 +10,7 @@ from hakobune.engine.config import Config
 from hakobune.engine.containers.deps import now
 from hakobune.engine.http.message import Request, Response, Taken, json_response
 from hakobune.engine.http.router import Route
+from hakobune.engine.runtimes import Runtimes
 from hakobune.engine.system import info, upgrade
 from hakobune.errors import HakoError, InvalidArgument, NotFound, Unavailable, Unimplemented
 
@@ -39,6 +40,7 @@ class SystemDeps:
 
     config: Config
     identity: str
+    runtimes: Runtimes
     counts: Callable[[], Awaitable[Mapping[str, int]]]
     manager_version: Callable[[], Awaitable[str]]
     usage: Callable[[], Awaitable[dict[str, Any]]]
@@ -62,7 +64,9 @@ def routes(deps: SystemDeps) -> list[Route]:
 
     async def about(_request: Request) -> Response:
         counts = await deps.counts()
-        return json_response(info.info(deps.config, deps.identity, counts, now(), await manager()))
+        return json_response(
+            info.info(deps.config, deps.identity, counts, now(), deps.runtimes, await manager())
+        )
 
     async def usage(request: Request) -> Response:
         return json_response(_chosen(await deps.usage(), request.query.all("type")))

@@ -54,7 +54,7 @@ def test_configs_that_are_refused(config: dict[str, Any]) -> None:
         {"Memory": 10 << 20, "MemorySwap": 9 << 20}, {"MemorySwap": 10 << 20}, {"MemorySwap": -2},
         {"Memory": 10 << 20, "MemoryReservation": 11 << 20}, {"MemorySwappiness": 101}, {"NanoCpus": 10**15},
         {"NanoCpus": 1, "CpuQuota": 5000}, {"CpuPeriod": 1}, {"CpuQuota": 1}, {"BlkioWeight": 5}, {"ShmSize": -1},
-        {"OomScoreAdj": 1001}, {"CapAdd": ["FLY"]}, {"Runtime": "runc2"}, {"Links": ["a"]}, {"Init": True},
+        {"OomScoreAdj": 1001}, {"CapAdd": ["FLY"]}, {"Links": ["a"]}, {"Init": True},
         {"Mounts": [{"Type": ["x"], "Target": "/x"}]}, {"Mounts": [{"Target": "/x", "VolumeOptions": [1]}]},
         {"Mounts": [{"Type": "tmpfs", "Target": "/x", "TmpfsOptions": {"SizeBytes": "a"}}]},
         {"Mounts": [{"Type": "bind", "Target": "/x", "BindOptions": {"NonRecursive": True}}]},

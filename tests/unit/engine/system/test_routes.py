@@ -13,6 +13,7 @@ import pytest
 from hakobune.engine.config import Config
 from hakobune.engine.http.message import Query, Request, Response, Taken
 from hakobune.engine.http.router import Router
+from hakobune.engine.runtimes import Runtimes
 from hakobune.engine.system.routes import SystemDeps, routes
 from hakobune.errors import InvalidArgument, NotFound, Unavailable, Unimplemented
 
@@ -42,7 +43,7 @@ def _no_successor(_python: str, _taken: Taken) -> None:
 
 def ask(method: str, path: str, query: str = "", *, manager: Any = _version) -> Response:
     config = Config(hosts=(), data_root="/d", labels=("a=b",))
-    deps = SystemDeps(config, "me", _counts, manager, _usage, _no_successor)
+    deps = SystemDeps(config, "me", Runtimes({}, "hako", "/none"), _counts, manager, _usage, _no_successor)
     request = Request(method, path, Query(query), {}, (1, 51), cast("Any", SimpleNamespace()))
     route, request.params = Router(routes(deps)).find(method, path)
     answer = asyncio.run(cast("Any", route.handler(request)))

@@ -40,7 +40,7 @@ from hakobune.containerd.tasks.makers import Makers, OfZygote
 from hakobune.containerd.tasks.programs import Programs, find
 from hakobune.containerd.tasks.tasks import Tasks
 from hakobune.containerd.transfer import rpc as transfer_rpc
-from hakobune.containerd.transfer.transfer import Deps as TransferDeps
+from hakobune.containerd.transfer.deps import Deps as TransferDeps
 from hakobune.errors import FailedPrecondition, Unavailable
 from hakobune.shim.manager_client import Zygote
 from hakobune.transport.grpc_runtime import SERVER_OPTIONS, aio

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hakobune.proto import types_pb2 as hakobune_dot_proto_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hakobune/proto/transfer_types.proto\x12\x19\x63ontainerd.types.transfer\x1a\x1ahakobune/proto/types.proto\"\x14\n\x04\x44\x61ta\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x1e\n\x0cWindowUpdate\x12\x0e\n\x06update\x18\x01 \x01(\x05\"\x85\x01\n\x08Progress\x12\r\n\x05\x65vent\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07parents\x18\x03 \x03(\t\x12\x10\n\x08progress\x18\x04 \x01(\x03\x12\r\n\x05total\x18\x05 \x01(\x03\x12*\n\x04\x64\x65sc\x18\x06 \x01(\x0b\x32\x1c.containerd.types.Descriptor\"\xef\x02\n\nImageStore\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x41\n\x06labels\x18\x02 \x03(\x0b\x32\x31.containerd.types.transfer.ImageStore.LabelsEntry\x12-\n\tplatforms\x18\x03 \x03(\x0b\x32\x1a.containerd.types.Platform\x12\x14\n\x0c\x61ll_metadata\x18\x04 \x01(\x08\x12\x16\n\x0emanifest_limit\x18\x05 \x01(\r\x12\x43\n\x10\x65xtra_references\x18\x06 \x03(\x0b\x32).containerd.types.transfer.ImageReference\x12?\n\x07unpacks\x18\n \x03(\x0b\x32..containerd.types.transfer.UnpackConfiguration\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"X\n\x13UnpackConfiguration\x12,\n\x08platform\x18\x01 \x01(\x0b\x32\x1a.containerd.types.Platform\x12\x13\n\x0bsnapshotter\x18\x02 \x01(\t\"y\n\x0eImageReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tis_prefix\x18\x02 \x01(\x08\x12\x17\n\x0f\x61llow_overwrite\x18\x03 \x01(\x08\x12\x12\n\nadd_digest\x18\x04 \x01(\x08\x12\x19\n\x11skip_named_digest\x18\x05 \x01(\x08\"O\n\x11ImageImportStream\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x16\n\x0e\x66orce_compress\x18\x03 \x01(\x08\"\xc2\x01\n\x11ImageExportStream\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12-\n\tplatforms\x18\x03 \x03(\x0b\x32\x1a.containerd.types.Platform\x12\x15\n\rall_platforms\x18\x04 \x01(\x08\x12#\n\x1bskip_compatibility_manifest\x18\x05 \x01(\x08\x12\x1e\n\x16skip_non_distributable\x18\x06 \x01(\x08\" \n\x0bOCIRegistry\x12\x11\n\treference\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hakobune/proto/transfer_types.proto\x12\x19\x63ontainerd.types.transfer\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ahakobune/proto/types.proto\"\x14\n\x04\x44\x61ta\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x1e\n\x0cWindowUpdate\x12\x0e\n\x06update\x18\x01 \x01(\x05\"\x85\x01\n\x08Progress\x12\r\n\x05\x65vent\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07parents\x18\x03 \x03(\t\x12\x10\n\x08progress\x18\x04 \x01(\x03\x12\r\n\x05total\x18\x05 \x01(\x03\x12*\n\x04\x64\x65sc\x18\x06 \x01(\x0b\x32\x1c.containerd.types.Descriptor\"\xef\x02\n\nImageStore\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x41\n\x06labels\x18\x02 \x03(\x0b\x32\x31.containerd.types.transfer.ImageStore.LabelsEntry\x12-\n\tplatforms\x18\x03 \x03(\x0b\x32\x1a.containerd.types.Platform\x12\x14\n\x0c\x61ll_metadata\x18\x04 \x01(\x08\x12\x16\n\x0emanifest_limit\x18\x05 \x01(\r\x12\x43\n\x10\x65xtra_references\x18\x06 \x03(\x0b\x32).containerd.types.transfer.ImageReference\x12?\n\x07unpacks\x18\n \x03(\x0b\x32..containerd.types.transfer.UnpackConfiguration\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"X\n\x13UnpackConfiguration\x12,\n\x08platform\x18\x01 \x01(\x0b\x32\x1a.containerd.types.Platform\x12\x13\n\x0bsnapshotter\x18\x02 \x01(\t\"y\n\x0eImageReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tis_prefix\x18\x02 \x01(\x08\x12\x17\n\x0f\x61llow_overwrite\x18\x03 \x01(\x08\x12\x12\n\nadd_digest\x18\x04 \x01(\x08\x12\x19\n\x11skip_named_digest\x18\x05 \x01(\x08\"O\n\x11ImageImportStream\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x16\n\x0e\x66orce_compress\x18\x03 \x01(\x08\"\xc2\x01\n\x11ImageExportStream\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12-\n\tplatforms\x18\x03 \x03(\x0b\x32\x1a.containerd.types.Platform\x12\x15\n\rall_platforms\x18\x04 \x01(\x08\x12#\n\x1bskip_compatibility_manifest\x18\x05 \x01(\x08\x12\x1e\n\x16skip_non_distributable\x18\x06 \x01(\x08\"_\n\x0bOCIRegistry\x12\x11\n\treference\x18\x01 \x01(\t\x12=\n\x08resolver\x18\x02 \x01(\x0b\x32+.containerd.types.transfer.RegistryResolver\"\xcc\x01\n\x10RegistryResolver\x12\x13\n\x0b\x61uth_stream\x18\x01 \x01(\t\x12I\n\x07headers\x18\x02 \x03(\x0b\x32\x38.containerd.types.transfer.RegistryResolver.HeadersEntry\x12\x10\n\x08host_dir\x18\x03 \x01(\t\x12\x16\n\x0e\x64\x65\x66\x61ult_scheme\x18\x04 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"G\n\x0b\x41uthRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x11\n\treference\x18\x02 \x01(\t\x12\x17\n\x0fwwwauthenticate\x18\x03 \x03(\t\"\x96\x01\n\x0c\x41uthResponse\x12\x35\n\x08\x61uthType\x18\x01 \x01(\x0e\x32#.containerd.types.transfer.AuthType\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x10\n\x08username\x18\x03 \x01(\t\x12-\n\texpire_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*>\n\x08\x41uthType\x12\x08\n\x04NONE\x10\x00\x12\x0f\n\x0b\x43REDENTIALS\x10\x01\x12\x0b\n\x07REFRESH\x10\x02\x12\n\n\x06HEADER\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,24 +35,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_IMAGESTORE_LABELSENTRY']._loaded_options = None
   _globals['_IMAGESTORE_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_DATA']._serialized_start=94
-  _globals['_DATA']._serialized_end=114
-  _globals['_WINDOWUPDATE']._serialized_start=116
-  _globals['_WINDOWUPDATE']._serialized_end=146
-  _globals['_PROGRESS']._serialized_start=149
-  _globals['_PROGRESS']._serialized_end=282
-  _globals['_IMAGESTORE']._serialized_start=285
-  _globals['_IMAGESTORE']._serialized_end=652
-  _globals['_IMAGESTORE_LABELSENTRY']._serialized_start=607
-  _globals['_IMAGESTORE_LABELSENTRY']._serialized_end=652
-  _globals['_UNPACKCONFIGURATION']._serialized_start=654
-  _globals['_UNPACKCONFIGURATION']._serialized_end=742
-  _globals['_IMAGEREFERENCE']._serialized_start=744
-  _globals['_IMAGEREFERENCE']._serialized_end=865
-  _globals['_IMAGEIMPORTSTREAM']._serialized_start=867
-  _globals['_IMAGEIMPORTSTREAM']._serialized_end=946
-  _globals['_IMAGEEXPORTSTREAM']._serialized_start=949
-  _globals['_IMAGEEXPORTSTREAM']._serialized_end=1143
-  _globals['_OCIREGISTRY']._serialized_start=1145
-  _globals['_OCIREGISTRY']._serialized_end=1177
+  _globals['_REGISTRYRESOLVER_HEADERSENTRY']._loaded_options = None
+  _globals['_REGISTRYRESOLVER_HEADERSENTRY']._serialized_options = b'8\001'
+  _globals['_AUTHTYPE']._serialized_start=1708
+  _globals['_AUTHTYPE']._serialized_end=1770
+  _globals['_DATA']._serialized_start=127
+  _globals['_DATA']._serialized_end=147
+  _globals['_WINDOWUPDATE']._serialized_start=149
+  _globals['_WINDOWUPDATE']._serialized_end=179
+  _globals['_PROGRESS']._serialized_start=182
+  _globals['_PROGRESS']._serialized_end=315
+  _globals['_IMAGESTORE']._serialized_start=318
+  _globals['_IMAGESTORE']._serialized_end=685
+  _globals['_IMAGESTORE_LABELSENTRY']._serialized_start=640
+  _globals['_IMAGESTORE_LABELSENTRY']._serialized_end=685
+  _globals['_UNPACKCONFIGURATION']._serialized_start=687
+  _globals['_UNPACKCONFIGURATION']._serialized_end=775
+  _globals['_IMAGEREFERENCE']._serialized_start=777
+  _globals['_IMAGEREFERENCE']._serialized_end=898
+  _globals['_IMAGEIMPORTSTREAM']._serialized_start=900
+  _globals['_IMAGEIMPORTSTREAM']._serialized_end=979
+  _globals['_IMAGEEXPORTSTREAM']._serialized_start=982
+  _globals['_IMAGEEXPORTSTREAM']._serialized_end=1176
+  _globals['_OCIREGISTRY']._serialized_start=1178
+  _globals['_OCIREGISTRY']._serialized_end=1273
+  _globals['_REGISTRYRESOLVER']._serialized_start=1276
+  _globals['_REGISTRYRESOLVER']._serialized_end=1480
+  _globals['_REGISTRYRESOLVER_HEADERSENTRY']._serialized_start=1434
+  _globals['_REGISTRYRESOLVER_HEADERSENTRY']._serialized_end=1480
+  _globals['_AUTHREQUEST']._serialized_start=1482
+  _globals['_AUTHREQUEST']._serialized_end=1553
+  _globals['_AUTHRESPONSE']._serialized_start=1556
+  _globals['_AUTHRESPONSE']._serialized_end=1706
 # @@protoc_insertion_point(module_scope)

@@ -6,7 +6,9 @@ The places of a transfer, and what goes through its streams. Numbers and names a
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hakobune.proto import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +20,25 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _AuthType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AuthTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuthType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NONE: _AuthType.ValueType  # 0
+    CREDENTIALS: _AuthType.ValueType  # 1
+    REFRESH: _AuthType.ValueType  # 2
+    HEADER: _AuthType.ValueType  # 3
+
+class AuthType(_AuthType, metaclass=_AuthTypeEnumTypeWrapper): ...
+
+NONE: AuthType.ValueType  # 0
+CREDENTIALS: AuthType.ValueType  # 1
+REFRESH: AuthType.ValueType  # 2
+HEADER: AuthType.ValueType  # 3
+Global___AuthType: _TypeAlias = AuthType  # noqa: Y015
 
 @_typing.final
 class Data(_message.Message):
@@ -289,16 +310,128 @@ class OCIRegistry(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REFERENCE_FIELD_NUMBER: _builtins.int
+    RESOLVER_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
+    @_builtins.property
+    def resolver(self) -> Global___RegistryResolver: ...
     def __init__(
         self,
         *,
         reference: _builtins.str = ...,
+        resolver: Global___RegistryResolver | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resolver", b"resolver"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reference", b"reference", "resolver", b"resolver"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OCIRegistry: _TypeAlias = OCIRegistry  # noqa: Y015
+
+@_typing.final
+class RegistryResolver(_message.Message):
+    """How the registry is reached; auth_stream names the stream on which credentials are asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    AUTH_STREAM_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    HOST_DIR_FIELD_NUMBER: _builtins.int
+    DEFAULT_SCHEME_FIELD_NUMBER: _builtins.int
+    auth_stream: _builtins.str
+    host_dir: _builtins.str
+    default_scheme: _builtins.str
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        auth_stream: _builtins.str = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        host_dir: _builtins.str = ...,
+        default_scheme: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth_stream", b"auth_stream", "default_scheme", b"default_scheme", "headers", b"headers", "host_dir", b"host_dir"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegistryResolver: _TypeAlias = RegistryResolver  # noqa: Y015
+
+@_typing.final
+class AuthRequest(_message.Message):
+    """Who are we for this host?"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    WWWAUTHENTICATE_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    reference: _builtins.str
+    @_builtins.property
+    def wwwauthenticate(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        wwwauthenticate: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "reference", b"reference", "wwwauthenticate", b"wwwauthenticate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuthRequest: _TypeAlias = AuthRequest  # noqa: Y015
+
+@_typing.final
+class AuthResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHTYPE_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    EXPIRE_AT_FIELD_NUMBER: _builtins.int
+    authType: Global___AuthType.ValueType
+    secret: _builtins.str
+    username: _builtins.str
+    @_builtins.property
+    def expire_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        authType: Global___AuthType.ValueType = ...,
+        secret: _builtins.str = ...,
+        username: _builtins.str = ...,
+        expire_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_at", b"expire_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authType", b"authType", "expire_at", b"expire_at", "secret", b"secret", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuthResponse: _TypeAlias = AuthResponse  # noqa: Y015

@@ -17,8 +17,9 @@ import re
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from hakobune.containerd.filters import Filter, fields
 from hakobune.containerd.metadata.schema import hold, pack_labels, unpack_labels
@@ -139,6 +140,10 @@ class Content:
         os.lseek(fd, offset, os.SEEK_SET)
         return fd
 
+    def hold(self, namespace: str, digest: str, lease: str) -> None:
+        """Let the lease hold a blob, also one that is not there yet."""
+        hold(self._database, namespace, lease, "content", check_digest(digest))
+
     # --- writes ---
 
     def status(self, namespace: str, ref: str) -> Ingest:
@@ -232,11 +237,16 @@ class Content:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self._ingests}/{row['dir']}")
 
+    def expire(self) -> None:
+        """Forget writes that nobody went on with for a day."""
+        for row in self._database.query("SELECT * FROM ingests"):
+            idle = time.time_ns() - row["updated"] > INGEST_LIFE
+            if idle and (row["ns"], row["ref"]) not in self._writing:
+                self._forget(row)
+
     def sweep(self) -> None:
         """At boot: what a crash left, and writes that nobody went on with for a day."""
-        for row in self._database.query("SELECT * FROM ingests"):
-            if time.time_ns() - row["updated"] > INGEST_LIFE:
-                self._forget(row)
+        self.expire()
         known = {row["dir"] for row in self._database.query("SELECT dir FROM ingests")}
         _unlink_unknown(self._ingests, known)
         blobs = {row["digest"][7:] for row in self._database.query("SELECT DISTINCT digest FROM contents")}
@@ -301,6 +311,14 @@ class Writer:
         await asyncio.to_thread(_to_the_disk, self._fd)
         self._content.publish(self._namespace, self.ingest.ref, digest, self.offset, labels, lease)
         return digest
+
+    async def again(self) -> AsyncIterator[bytes]:
+        """What an earlier writer left, in order; it counts as hashed then."""
+        self._hash, self._hashed = hashlib.sha256(), 0
+        while data := await asyncio.to_thread(os.pread, self._fd, _READ_SIZE, self._hashed):
+            await _maybe_in_thread(len(data), partial(self._hash.update, data))
+            self._hashed += len(data)
+            yield data
 
     def _rehash(self) -> None:
         """Bytes that an earlier writer left have not been seen by this one."""

@@ -68,6 +68,7 @@ class Collector:
             self._timer.cancel()
             self._timer = None
         self._expire_leases()
+        self._content.expire()
         spaces = self._database.query(
             "SELECT ns FROM contents UNION SELECT ns FROM snapshots UNION SELECT ns FROM images"
         )

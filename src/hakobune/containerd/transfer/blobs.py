@@ -10,9 +10,9 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from hakobune.containerd.content.store import Content
+from hakobune.containerd.content.store import Content, Writer
 from hakobune.containerd.events.exchange import Exchange
-from hakobune.errors import AlreadyExists, HakoError, InvalidArgument
+from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError, InvalidArgument
 from hakobune.proto import event_types_pb2 as events
 
 LARGEST_DOCUMENT = 20 << 20  # containerd's limit, too
@@ -46,14 +46,22 @@ class Blobs:
 
     def document(self, digest: str) -> Any:
         """Read a JSON document. Raises NotFound, InvalidArgument."""
+        return parse(self.whole(digest), digest)
+
+    def whole(self, digest: str) -> bytes:
+        """The bytes of a document. Raises NotFound, InvalidArgument."""
         if self.size(digest) > LARGEST_DOCUMENT:
             raise InvalidArgument(f"content {digest} is too large for a document of an image")
         with open(self.path(digest), "rb") as file:
-            return parse(file.read(), digest)
+            return file.read()
 
-    async def read(self, digest: str) -> AsyncIterator[bytes]:
-        """All of its bytes."""
-        fd = self._content.open(self.namespace, digest, 0)
+    def labels(self, digest: str) -> Mapping[str, str]:
+        """Of a blob. Raises NotFound."""
+        return self._content.info(self.namespace, digest).labels
+
+    async def read(self, digest: str, offset: int = 0) -> AsyncIterator[bytes]:
+        """Its bytes from `offset` on."""
+        fd = self._content.open(self.namespace, digest, offset)
         try:
             while data := await asyncio.to_thread(os.read, fd, _CHUNK):
                 yield data
@@ -82,6 +90,27 @@ class Blobs:
         finally:
             writer.close()
         return writer.digest, writer.offset
+
+    def hold(self, digest: str) -> None:
+        """Keep it from the collector from now on, also before it is there. Raises InvalidArgument."""
+        self._content.hold(self.namespace, digest, self.lease)
+
+    def writer(self, ref: str, total: int, expected: str) -> Writer:
+        """For a write in pieces, new or where it was left. Raises AlreadyExists, Unavailable while it is written."""
+        return self._content.writer(self.namespace, ref, total, expected)
+
+    def abort(self, ref: str) -> None:
+        """Forget a write. Raises NotFound, Unavailable."""
+        self._content.abort(self.namespace, ref)
+
+    async def commit(self, writer: Writer, digest: str, size: int, labels: Mapping[str, str]) -> None:
+        """The write is whole: check and publish. Raises AlreadyExists, FailedPrecondition."""
+        if writer.offset != size:
+            raise FailedPrecondition(f"{digest}: {writer.offset} bytes instead of {size}")
+        await writer.commit(size, digest, labels, self.lease)
+        self._exchange.publish(
+            self.namespace, "/content/create", events.ContentCreate(digest=digest, size=size)
+        )
 
     async def put_document(self, document: Any) -> tuple[str, int]:
         """Write one as JSON."""

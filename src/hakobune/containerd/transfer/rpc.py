@@ -5,7 +5,8 @@ from __future__ import annotations
 from google.protobuf.empty_pb2 import Empty
 
 from hakobune.containerd.serving import Call, Service
-from hakobune.containerd.transfer.transfer import Deps, progress, transfer
+from hakobune.containerd.transfer.deps import Deps
+from hakobune.containerd.transfer.transfer import progress, transfer
 from hakobune.proto import transfer_pb2 as pb
 
 

@@ -1,55 +1,32 @@
 """What can be transferred where: a table of pairs of places.
 
 Each transfer runs under a lease of its own when the caller has none, so nothing that it makes is collected
-before it has a name, and what has got none when it fails is collected afterwards.
+before it has a name, and what has got none when it fails is collected afterwards: after a while when it was cut.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
-from hakobune.containerd.content.store import Content
-from hakobune.containerd.events.exchange import Exchange
-from hakobune.containerd.images.store import Images
-from hakobune.containerd.leases.store import Leases
-from hakobune.containerd.metadata.collector import Collector
 from hakobune.containerd.metadata.marking import EXPIRE
-from hakobune.containerd.snapshots.snapshotter import Snapshotters
 from hakobune.containerd.streaming import binary
-from hakobune.containerd.streaming.streams import Streams
-from hakobune.containerd.transfer import naming, reading, tree, writing
+from hakobune.containerd.transfer import asking, naming, pulling, pushing, reading, saving, tree, writing
 from hakobune.containerd.transfer.blobs import Blobs
-from hakobune.containerd.transfer.tree import Node, Platform
-from hakobune.containerd.transfer.unpacking import unpack_image
+from hakobune.containerd.transfer.deps import Deps, Tell
+from hakobune.containerd.transfer.tree import Node
 from hakobune.containerd.wire import type_name, unpack_as
-from hakobune.errors import AlreadyExists, HakoError, NotFound, Unimplemented
-from hakobune.proto import images_pb2, types_pb2
+from hakobune.errors import HakoError, NotFound, Unavailable, Unimplemented
 from hakobune.proto import transfer_types_pb2 as pb
+from hakobune.spec import reference
 
 _LEASE_HOURS = 24
 _PLACES = "containerd.types.transfer."
-Tell = Callable[[str, str, Node | None], Awaitable[None]]
-"""Progress: (event, name, what it is about)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deps:
-    """What transfers use. `scratch`: a directory for archives on their way."""
-
-    content: Content
-    images: Images
-    snapshotters: Snapshotters
-    leases: Leases
-    streams: Streams
-    exchange: Exchange
-    collector: Collector
-    scratch: str
 
 
 async def transfer(deps: Deps, namespace: str, lease: str, source: Any, destination: Any, tell: Tell) -> None:
@@ -86,10 +63,18 @@ def _lease(deps: Deps, namespace: str, lease: str) -> Iterator[str]:
     made = deps.leases.create(namespace, "", {EXPIRE: end.isoformat(timespec="seconds")}).id
     try:
         yield made
-    finally:
-        with contextlib.suppress(NotFound):
-            deps.leases.delete(namespace, made)
-        deps.collector.soon()
+    except (asyncio.CancelledError, Unavailable):
+        raise  # a pull that was cut goes on from what it has got; the lease ends by itself
+    except BaseException:
+        _end_lease(deps, namespace, made)
+        raise
+    _end_lease(deps, namespace, made)
+
+
+def _end_lease(deps: Deps, namespace: str, lease: str) -> None:
+    with contextlib.suppress(NotFound):
+        deps.leases.delete(namespace, lease)
+    deps.collector.soon()
 
 
 # --- archive -> images ---
@@ -111,35 +96,13 @@ async def _import(
     for here, found in reading.walk(blobs, index, tree.platforms_of(store.platforms)):
         listed += found if here.digest == index.digest else []
         manifests += [here] if here.is_manifest else []
-    await _unpack(deps, blobs, store, manifests)
+    await saving.unpack(deps, blobs, store, manifests)
     named = [(name, index) for name in naming.of_whole(store, index.digest)]
     named += [(name, one) for one in listed for name in naming.of_archive(store, one.annotations, one.digest)]
     for name, target in named:
-        _save(deps, blobs.namespace, name, target.message(), store)
+        saving.save(deps, blobs.namespace, name, target.message(), store)
         await tell("saved", name, target)
     await tell("Completed import", "", None)
-
-
-async def _unpack(deps: Deps, blobs: Blobs, store: pb.ImageStore, manifests: list[Node]) -> None:
-    for asked in store.unpacks:
-        snapshots = deps.snapshotters.of(asked.snapshotter)
-        wanted = Platform.of(asked.platform.os, asked.platform.architecture, asked.platform.variant)
-        for manifest in manifests:
-            if not wanted.os or manifest.platform in (None, wanted):
-                await unpack_image(blobs, snapshots, deps.leases, manifest)
-
-
-def _save(deps: Deps, namespace: str, name: str, target: types_pb2.Descriptor, store: pb.ImageStore) -> None:
-    """Give the name, new or taken from what had it."""
-    event: Message
-    image = images_pb2.Image(name=name, target=target, labels=store.labels)
-    try:
-        deps.images.create(namespace, image)
-        topic, event = "/images/create", images_pb2.ImageCreate(name=name, labels=store.labels)
-    except AlreadyExists:
-        deps.images.update(namespace, image, ())
-        topic, event = "/images/update", images_pb2.ImageUpdate(name=name, labels=store.labels)
-    deps.exchange.publish(namespace, topic, event)
 
 
 # --- images -> archive ---
@@ -174,10 +137,27 @@ async def _tag(deps: Deps, blobs: Blobs, source: pb.ImageStore, store: pb.ImageS
     if not names:
         raise NotFound("no image name found: not found")
     for name in names:
-        _save(deps, blobs.namespace, name, target, store)
+        saving.save(deps, blobs.namespace, name, target, store)
+
+
+# --- registries ---
+
+
+async def _pull(deps: Deps, blobs: Blobs, source: pb.OCIRegistry, store: pb.ImageStore, tell: Tell) -> None:
+    async with asking.access(deps.streams, blobs.namespace, source) as access:
+        await pulling.pull(deps, blobs, reference.parse(source.reference).whole(), access, store, tell)
+
+
+async def _push(
+    deps: Deps, blobs: Blobs, store: pb.ImageStore, destination: pb.OCIRegistry, tell: Tell
+) -> None:
+    async with asking.access(deps.streams, blobs.namespace, destination) as access:
+        await pushing.push(deps, blobs, reference.parse(destination.reference).whole(), access, store, tell)
 
 
 _PAIRS: dict[tuple[str, str], Callable[..., Awaitable[None]]] = {
+    ("OCIRegistry", "ImageStore"): _pull,
+    ("ImageStore", "OCIRegistry"): _push,
     ("ImageImportStream", "ImageStore"): _import,
     ("ImageStore", "ImageExportStream"): _export,
     ("ImageStore", "ImageStore"): _tag,
@@ -189,9 +169,20 @@ async def progress(deps: Deps, namespace: str, name: str) -> AsyncIterator[Tell]
     """Tells into the stream `name`, which it closes; "" tells nobody. A client that has gone hears nothing."""
     stream = deps.streams.get(namespace, name) if name else None
 
-    async def tell(event: str, about: str, node: Node | None) -> None:
+    async def tell(
+        event: str,
+        about: str,
+        node: Node | None,
+        *,
+        progress: int = 0,
+        total: int = 0,
+        parents: Sequence[str] = (),
+    ) -> None:
         if stream is not None:
-            said = pb.Progress(event=event, name=about, desc=node.message() if node else None)
+            said = pb.Progress(
+                event=event, name=about, desc=node.message() if node else None, progress=progress, total=total,
+                parents=parents,
+            )  # fmt: skip
             with contextlib.suppress(HakoError):
                 await stream.send(said)
 

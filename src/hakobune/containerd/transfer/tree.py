@@ -19,6 +19,8 @@ DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _INDEXES = frozenset((INDEX, "application/vnd.docker.distribution.manifest.list.v2+json"))
 _MANIFESTS = frozenset(("application/vnd.oci.image.manifest.v1+json", DOCKER_MANIFEST))
+_CONFIGS = frozenset(("application/vnd.oci.image.config.v1+json", DOCKER_CONFIG))
+_LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
 _CHILD = "containerd.io/gc.ref.content"
 _SAME_VARIANT = {("amd64", "v1"): "", ("arm64", "v8"): "", ("arm", ""): "v7"}
 
@@ -57,6 +59,29 @@ class Node:
     def is_manifest(self) -> bool:
         """One image."""
         return self.media_type in _MANIFESTS
+
+    @property
+    def is_layer(self) -> bool:
+        """A part of a file system."""
+        return self.media_type.startswith(_LAYERS)
+
+    @property
+    def is_foreign(self) -> bool:
+        """A layer that lies elsewhere and is not to be distributed."""
+        return ".nondistributable." in self.media_type or ".foreign." in self.media_type
+
+    @property
+    def is_config(self) -> bool:
+        """The configuration of an image that can run."""
+        return self.media_type in _CONFIGS
+
+    @property
+    def ref(self) -> str:
+        """The name of a write of it, as every containerd client has it."""
+        kinds = (
+            (self.is_manifest, "manifest"), (self.is_index, "index"), (self.is_layer, "layer"), (self.is_config, "config"),
+        )  # fmt: skip
+        return f"{next((word for fits, word in kinds if fits), 'unknown')}-{self.digest}"
 
     def document(self) -> dict[str, Any]:
         """As JSON has it."""

@@ -24,12 +24,32 @@ def chain(parent: str, diff: str) -> str:
     return f"sha256:{hashlib.sha256(f'{parent} {diff}'.encode()).hexdigest()}" if parent else diff
 
 
-async def unpack_image(blobs: Blobs, snapshots: Snapshotter, leases: Leases, manifest: Node) -> str:
-    """The name of the uppermost snapshot, which the configuration holds from now on.
+class Watch:
+    """Who brings the layers and hears how far they are; this one has them all, and does not listen."""
+
+    async def ready(self, layer: Node) -> None:
+        """Wait until the layer's blob is in the store."""
+
+    def extracting(self, layer: Node) -> None:
+        """It is being unpacked."""
+
+    def extracted(self, layer: Node) -> None:
+        """Its snapshot is there."""
+
+
+QUIET = Watch()
+
+
+async def unpack_image(
+    blobs: Blobs, snapshots: Snapshotter, leases: Leases, manifest: Node, watch: Watch = QUIET
+) -> str:
+    """The name of the uppermost snapshot, which the configuration holds from now on; "" for what is no image to run.
 
     Raises InvalidArgument, NotFound, ResourceExhausted; layers that were unpacked until then are the lease's.
     """
     config, *layers = tree.children(blobs.document(manifest.digest))
+    if not config.is_config:
+        return ""
     diffs = _diffs(blobs, config)
     if len(diffs) != len(layers):
         raise InvalidArgument(
@@ -38,7 +58,9 @@ async def unpack_image(blobs: Blobs, snapshots: Snapshotter, leases: Leases, man
     top = ""
     for layer, diff in zip(layers, diffs, strict=True):
         below, top = top, chain(top, diff)
-        await _layer(blobs, snapshots, leases, layer, diff, below, top)
+        await watch.ready(layer)
+        await _layer(blobs, snapshots, leases, layer, diff, below, top, watch)
+        watch.extracted(layer)
     blobs.label(config.digest, {f"containerd.io/gc.ref.snapshot.{snapshots.name}": top})
     return top
 
@@ -52,7 +74,14 @@ def _diffs(blobs: Blobs, config: Node) -> Sequence[str]:
 
 
 async def _layer(
-    blobs: Blobs, snapshots: Snapshotter, leases: Leases, layer: Node, diff: str, below: str, name: str
+    blobs: Blobs,
+    snapshots: Snapshotter,
+    leases: Leases,
+    layer: Node,
+    diff: str,
+    below: str,
+    name: str,
+    watch: Watch,
 ) -> None:
     space, lease = blobs.namespace, blobs.lease
     if lease:
@@ -63,6 +92,7 @@ async def _layer(
     key = f"extract-{secrets.token_hex(8)} {name}"
     mounts = await snapshots.make(space, key, below, {_CHAIN: name}, kind=ACTIVE, lease=lease)
     try:
+        watch.extracting(layer)
         applied = await unpack(blobs.path(layer.digest), mounts)
         if applied.digest != diff:
             raise FailedPrecondition(f"layer {layer.digest} unpacks to {applied.digest}, not to {diff}")

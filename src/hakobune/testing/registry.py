@@ -1,0 +1,265 @@
+"""Registries for tests: Debian's docker-registry on loopback, with passwords, tokens or TLS; and a token server for it.
+
+Each is `with`, has a port of its own and leaves nothing. Imports: http.server, subprocess.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.server
+import json
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+USER, PASSWORD = "visitor", "sesame"
+_BCRYPT = "$2b$04$JHUV0PptWt7vr5XEMdwyhuKfdCVjpNV6NlCsLIvDQer57KnfDeyIK"  # of PASSWORD
+START_SECONDS = 20.0
+
+
+def program() -> str:
+    """Of the real registry; "" when it is not installed."""
+    return shutil.which("docker-registry") or ""
+
+
+def free_port() -> int:
+    """One that nobody listens on at the moment."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+class RealRegistry:
+    """`with RealRegistry() as it:` serves at `it.name`. `auth` is "", "basic" or the TokenServer; `tls` a Certificates."""
+
+    def __init__(
+        self, auth: str | TokenServer = "", tls: Certificates | None = None, *, mirror_of: str = ""
+    ) -> None:
+        self.base = Path(tempfile.mkdtemp(prefix="hr-", dir="/tmp"))
+        self.port = free_port()
+        self.name = f"localhost:{self.port}"
+        self.log = self.base / "log"
+        self._tls = tls
+        self._process: subprocess.Popen[bytes] | None = None
+        (self.base / "config.json").write_text(json.dumps(self._config(auth, mirror_of)))
+
+    def _config(self, auth: str | TokenServer, mirror_of: str) -> dict[str, Any]:
+        http_part: dict[str, Any] = {"addr": f"127.0.0.1:{self.port}", "secret": "of the tests"}
+        if self._tls is not None:
+            http_part["tls"] = {"certificate": str(self._tls.certificate), "key": str(self._tls.key)}
+        config: dict[str, Any] = {
+            "version": 0.1,
+            "log": {"accesslog": {"disabled": False}, "level": "info"},
+            "storage": {
+                "filesystem": {"rootdirectory": str(self.base / "data")},
+                "delete": {"enabled": True},
+            },
+            "http": http_part,
+        }
+        if mirror_of:
+            config["proxy"] = {"remoteurl": mirror_of}
+        if auth == "basic":
+            (self.base / "htpasswd").write_text(f"{USER}:{_BCRYPT}\n")
+            config["auth"] = {"htpasswd": {"realm": "tests", "path": str(self.base / "htpasswd")}}
+        elif isinstance(auth, TokenServer):
+            config["auth"] = {"token": auth.for_registry()}
+        return config
+
+    @property
+    def url(self) -> str:
+        """Of its root."""
+        return f"{'https' if self._tls else 'http'}://{self.name}"
+
+    def __enter__(self) -> Self:
+        with open(self.log, "ab") as log:
+            self._process = subprocess.Popen(
+                [program(), "serve", str(self.base / "config.json")],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return self
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError(self.log.read_text()[-2000:]) from None
+                time.sleep(0.02)
+
+    def __exit__(self, *exc: object) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    def asked(self, words: str) -> int:
+        """How many lines of its log have these words."""
+        return sum(words in line for line in self.log.read_text().splitlines())
+
+
+class Certificates:
+    """A private authority and a certificate of localhost by it, also one for a client; `ca` is the authority's file."""
+
+    def __init__(self) -> None:
+        self.base = Path(tempfile.mkdtemp(prefix="hr-", dir="/tmp"))
+        self.ca, self.certificate, self.key = (self.base / name for name in ("ca.crt", "one.crt", "one.key"))
+        self._openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-days",
+                      "2", "-subj", "/CN=authority of the tests")  # fmt: skip
+        (self.base / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        self._openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "one.key", "-out", "one.csr", "-subj",
+                      "/CN=localhost")  # fmt: skip
+        self._openssl("x509", "-req", "-in", "one.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out",
+                      "one.crt", "-days", "2", "-extfile", "ext")  # fmt: skip
+
+    def _openssl(self, *arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=self.base, check=True, capture_output=True)
+
+    def sign(self, data: bytes) -> bytes:
+        """RS256 with the key of `certificate`."""
+        return subprocess.run(
+            ["openssl", "dgst", "-sha256", "-sign", str(self.key)],
+            input=data,
+            check=True,
+            capture_output=True,
+        ).stdout
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        shutil.rmtree(self.base, ignore_errors=True)
+
+
+class TokenServer:
+    """Gives tokens as distribution's specification has them; `seconds` is how long they hold. Remembers who asked."""
+
+    def __init__(self, certificates: Certificates, seconds: int = 300) -> None:
+        self.certificates = certificates
+        self.seconds = seconds
+        self.asked: list[tuple[str, str]] = []  # (user, scopes)
+        self.refresh_token = "refreshing"
+        self._server = serving(self._answer)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/token"
+
+    def for_registry(self) -> dict[str, Any]:
+        """Its part of the registry's configuration."""
+        return {
+            "realm": self.url, "service": "tests", "issuer": "tests",
+            "rootcertbundle": str(self.certificates.certificate),
+        }  # fmt: skip
+
+    def _answer(self, request: Request) -> None:
+        query = urllib.parse.parse_qs(urllib.parse.urlsplit(request.path).query)
+        if request.command == "POST":
+            query = urllib.parse.parse_qs(request.body().decode())
+            user = USER if query.get("refresh_token") == [self.refresh_token] else ""
+        else:
+            user = _user(request.headers.get("Authorization", ""))
+        scopes = query.get("scope", [])
+        self.asked.append((user, " ".join(scopes)))
+        if user != USER:
+            request.reply(
+                401,
+                json.dumps(
+                    {"errors": [{"code": "UNAUTHORIZED", "message": "incorrect username or password"}]}
+                ),
+            )
+            return
+        token = self._token([one for text in scopes for one in text.split(" ")])
+        request.reply(200, json.dumps({
+            "token": token, "access_token": token, "expires_in": self.seconds, "refresh_token": self.refresh_token,
+        }))  # fmt: skip
+
+    def _token(self, scopes: list[str]) -> str:
+        lines = self.certificates.certificate.read_text()
+        x5c = "".join(lines.partition("-----BEGIN CERTIFICATE-----")[2].partition("-----END")[0].split())
+        now = int(time.time())
+        access = [
+            {"type": kind, "name": name, "actions": actions.split(",")}
+            for kind, name, actions in (scope.split(":") for scope in scopes if scope)
+        ]
+        claims = {
+            "iss": "tests", "sub": USER, "aud": "tests", "exp": now + self.seconds, "nbf": now - 5, "iat": now,
+            "jti": str(time.monotonic_ns()), "access": access,
+        }  # fmt: skip
+        text = f"{_url64(json.dumps({'typ': 'JWT', 'alg': 'RS256', 'x5c': [x5c]}).encode())}.{_url64(json.dumps(claims).encode())}"
+        return f"{text}.{_url64(self.certificates.sign(text.encode()))}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _url64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _user(header: str) -> str:
+    try:
+        user, _, password = base64.b64decode(header.removeprefix("Basic ")).decode().partition(":")
+    except ValueError:
+        return ""
+    return user if password == PASSWORD else ""
+
+
+class Request(http.server.BaseHTTPRequestHandler):
+    """One request to a server of ours; `reply` answers it whole."""
+
+    protocol_version = "HTTP/1.1"
+    act: Any = None
+
+    def body(self) -> bytes:
+        """What came with it."""
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def reply(self, status: int, body: bytes | str = b"", **headers: str) -> None:
+        """Underscores of header names become hyphens."""
+        data = body.encode() if isinstance(body, str) else body
+        self.send_response(status)
+        lines = {"Content-Type": "application/json", "Content-Length": str(len(data))}
+        for name, value in {
+            **lines,
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def do_GET(self) -> None:
+        type(self).act(self)
+
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes is no error."""
+
+
+def serving(act: Any) -> _Server:
+    """A server in a thread on a port of its own; `act(request)` answers."""
+    server = _Server(("127.0.0.1", 0), type("Bound", (Request,), {"act": staticmethod(act)}))
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    return server

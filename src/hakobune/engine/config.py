@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from hakobune.engine.images.registries import CERTS_DIR, check_insecure, check_mirror
 from hakobune.engine.runtimes import DEFAULT, Runtimes, declaration, from_flag
 from hakobune.errors import InvalidArgument
 
@@ -45,6 +46,9 @@ class Config:
     default_runtime: str = DEFAULT
     labels: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()  # of Docker's registry
+    insecure: tuple[str, ...] = ()  # registries that may be without TLS, or with a certificate of nobody
+    certs_dir: str = CERTS_DIR  # of containerd's hosts.toml directories
     debug: bool = False
     validate: bool = False  # say that the settings are right, and end
 
@@ -82,6 +86,8 @@ _KEYS: dict[str, tuple[str, Any]] = {
     "log-opts": ("log_opts", dict),
     "labels": ("labels", list),
     "dns": ("dns", list),
+    "registry-mirrors": ("mirrors", list),
+    "insecure-registries": ("insecure", list),
     "debug": ("debug", bool),
     "live-restore": ("live_restore", bool),
     "default-runtime": ("default_runtime", str),
@@ -93,11 +99,11 @@ _KEYS: dict[str, tuple[str, Any]] = {
 _NOT_YET = (
     "authorization-plugins", "cgroup-parent", "default-ipc-mode",
     "default-ulimits", "dns-opts", "dns-search", "exec-opts", "features", "fixed-cidr", "init",
-    "insecure-registries", "ipv6", "proxies", "registry-mirrors", "seccomp-profile",
+    "ipv6", "proxies", "seccomp-profile",
     "storage-driver", "storage-opts", "tls", "tlscacert", "tlscert", "tlskey", "tlsverify", "userns-remap",
 )  # fmt: skip
 _NOT_YET_FLAGS = ("tls", "tlsverify")
-_NOT_YET_OPTIONS = ("tlscacert", "tlscert", "tlskey", "registry-mirror", "storage-driver")
+_NOT_YET_OPTIONS = ("tlscacert", "tlscert", "tlskey", "storage-driver")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -160,6 +166,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     option("--label", dest="labels", action="append", metavar="K=V", help="label of this engine; may repeat")
     option("--dns", action="append", metavar="ADDRESS", help="DNS server of containers; may repeat")
+    option("--registry-mirror", dest="mirrors", action="append", metavar="URL",
+           help="ask here first for images of docker.io; may repeat")  # fmt: skip
+    option("--insecure-registry", dest="insecure", action="append", metavar="REGISTRY",
+           help="host:port or network that may be without TLS; may repeat")  # fmt: skip
+    option("--certs-dir", metavar="DIR", help=f"certificates and hosts.toml for each registry ({CERTS_DIR})")
     option("--live-restore", action="store_true", help="accepted: containers always outlive the daemons")
     option("--add-runtime", dest="runtimes", action="append", metavar="NAME=PATH",
            help="a program with the command line of runc, for `run --runtime NAME`; may repeat")  # fmt: skip
@@ -236,15 +247,17 @@ def _config(given: dict[str, Any]) -> Config:
         given.pop(accepted, None)
     if given.get("log_driver", "json-file") not in ("json-file", "none"):
         raise InvalidArgument(f"--log-driver: no log driver named '{given['log_driver']}' is registered")
-    for name in ("data_root", "exec_root", "pidfile", "containerd"):
+    for name in ("data_root", "exec_root", "pidfile", "containerd", "certs_dir"):
         if given.get(name):
             given[name] = os.path.abspath(given[name].removeprefix("unix://"))
     exec_root = given.get("exec_root", EXEC_ROOT)
     hosts = given.pop("hosts", None) or [f"unix://{exec_root}/docker.sock"]
     given["pools"] = tuple(_pool(pool) for pool in given.get("pools", ()))
     given.setdefault("pidfile", f"{exec_root}/hakod.pid")
-    for name in ("labels", "dns"):
+    for name in ("labels", "dns", "mirrors", "insecure"):
         given[name] = tuple(given.get(name, ()))
+    given["mirrors"] = tuple(check_mirror(str(one)) for one in given["mirrors"])
+    given["insecure"] = tuple(check_insecure(str(one)) for one in given["insecure"])
     _check(given)
     return Config(hosts=tuple(check_host(host) for host in hosts), **given)
 

@@ -18,9 +18,10 @@ from hakobune.engine.execs import routes as exec_routes
 from hakobune.engine.execs.model import Execs
 from hakobune.engine.http.message import Taken
 from hakobune.engine.http.router import Route
-from hakobune.engine.images import document
+from hakobune.engine.images import document, registry_routes
 from hakobune.engine.images import routes as image_routes
 from hakobune.engine.images.images import Images
+from hakobune.engine.images.registries import Registries
 from hakobune.engine.networks import routes as network_routes
 from hakobune.engine.schema.filters import Filters
 from hakobune.engine.system import routes as system_routes
@@ -52,6 +53,12 @@ def routes(rooms: Rooms) -> list[Route]:
     def users(image: str) -> int:
         return sum(one.image == image for one in store)
 
+    registries = Registries(
+        f"{rooms.config.exec_root}/registries",
+        rooms.config.certs_dir,
+        rooms.config.mirrors,
+        rooms.config.insecure,
+    )
     system = system_routes.SystemDeps(
         config=rooms.config,
         identity=rooms.identity,
@@ -66,7 +73,8 @@ def routes(rooms: Rooms) -> list[Route]:
         *event_routes.routes(rooms.bus),
         *exec_routes.routes(rooms.deps, rooms.execs),
         *container_routes.routes(rooms.deps),
-        *image_routes.routes(rooms.images, users),
+        *image_routes.routes(rooms.images, registries, users),
+        *registry_routes.routes(registries),
         *volume_routes.routes(rooms.volumes),
         *network_routes.routes(rooms.networks, store, rooms.bus),
     ]

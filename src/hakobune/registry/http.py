@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -311,7 +313,14 @@ async def connect(origin: Origin) -> _Connection:
     except ssl.SSLError as err:
         raise Plain(f"tls: {where}: {err.reason or err}") from err
     except OSError as err:
-        raise Unavailable(f"dial tcp {where}: {err.strerror or err}") from err
+        raise Unavailable(f"dial tcp {where}: {_reason(err)}") from err
+
+
+def _reason(err: OSError) -> str:
+    """The kernel's words, which clients know; asyncio has its own."""
+    if isinstance(err, socket.gaierror):
+        return f"lookup: no such host: {err.strerror}"
+    return f"connect: {os.strerror(err.errno).lower()}" if err.errno else str(err)
 
 
 class Plain(Unavailable):

@@ -48,9 +48,7 @@ class Upload:
         ) as answer:
             if answer.status == 200:
                 return not digest or answer.headers.get("docker-content-digest") == digest
-            if answer.status in (401, 403):
-                raise await self._failure(answer, rest)
-            return False
+            return False  # also when it was refused: the next request's answer has words for it
 
     async def _failure(self, answer: Answer, rest: str) -> Exception:
         body = await answer.beginning(LARGEST_ERROR)

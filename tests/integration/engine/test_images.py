@@ -339,10 +339,10 @@ def test_the_starter_is_made_once_on_demand(run: Callable[[Work], Any]) -> None:
         with pytest.raises(NotFound, match="No such image: hako/starter:v2"):
             await room.images.resolve("hako/starter:v2")
         await remove(room.images, "hako/starter", force=False)
-        lines = [json.loads(one) async for one in pull.pull(room.images)]
+        lines = [json.loads(one) async for one in pull.starter(room.images)]
         assert lines[0] == {"status": "Pulling from hako/starter", "id": "latest"}
         assert lines[-1]["status"] == "Status: Downloaded newer image for hako/starter:latest"
-        lines = [json.loads(one) async for one in pull.pull(room.images)]
+        lines = [json.loads(one) async for one in pull.starter(room.images)]
         assert lines[-1]["status"] == "Status: Image is up to date for hako/starter:latest"
 
     run(story)

@@ -20,6 +20,7 @@ from hakobune.containerd.client.namespaces import Namespace, Namespaces
 from hakobune.containerd.client.renewal import Renewal, Renewed
 from hakobune.containerd.client.snapshots import Snapshot, Snapshots, Usage
 from hakobune.containerd.client.tasks import Exit, Process, Tasks
+from hakobune.containerd.client.transfer import Transfer
 from hakobune.containerd.client.version import Version
 
 __all__ = [
@@ -47,6 +48,7 @@ class Client:
         self.events = Events(self._connection)
         self.namespaces = Namespaces(self._connection)
         self.diff = Diff(self._connection)
+        self.transfer = Transfer(self._connection)
         self.version = Version(self._connection)
         self.renewal = Renewal(self._connection)
 

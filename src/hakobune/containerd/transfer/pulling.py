@@ -17,7 +17,7 @@ from hakobune.containerd.transfer.tracking import (
     EXTRACTING,
     Tracker,
 )
-from hakobune.containerd.transfer.tree import Node, Platform
+from hakobune.containerd.transfer.tree import Node
 from hakobune.containerd.transfer.unpacking import Watch
 from hakobune.errors import InvalidArgument, NotFound
 from hakobune.failpoint import reach
@@ -107,25 +107,14 @@ class _Pull(Watch):
                 config, *rest = below
                 await self._blob(config)
                 if wanted:
-                    self.manifests.append(self._placed(here, config))
+                    self.manifests.append(here)
                     layers += rest
                 else:
                     below = [config]
             for child in below:
-                self.tracker.add(child, here)
+                self.tracker.add(child, here, there=self.blobs.has(child.digest))
             self.blobs.label(here.digest, tree.labels(here, below))
         return layers
-
-    def _placed(self, manifest: Node, config: Node) -> Node:
-        """A manifest that no index gave a platform is for the one of its configuration."""
-        if manifest.platform is not None or not config.is_config:
-            return manifest
-        document = self.blobs.document(config.digest)
-        try:
-            platform = Platform.of(document["os"], document["architecture"], document.get("variant") or "")
-        except (KeyError, TypeError, AttributeError):
-            return manifest
-        return Node(manifest.media_type, manifest.digest, manifest.size, manifest.annotations, platform)
 
     async def _document(self, node: Node) -> list[Node]:
         """One index or manifest; its children."""

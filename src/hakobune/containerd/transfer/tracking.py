@@ -40,13 +40,14 @@ class Tracker:
         self._now: dict[str, _State] = {}  # by digest: the state that was said last
         self._untold: list[_State] = []
         self._news = asyncio.Event()
-        self._over = False
+        self._over = asyncio.Event()
         self._telling: asyncio.Task[None] | None = None
 
-    def add(self, node: Node, parent: Node | None = None) -> None:
-        """Something that will be moved."""
+    def add(self, node: Node, parent: Node | None = None, *, there: bool = False) -> None:
+        """Something that will be moved, or is there already."""
         if node.digest not in self._now:
-            self._put(node, WAITING, 0, (parent.ref if parent else self._root,))
+            event, progress = (EXISTS, node.size) if there else (WAITING, 0)
+            self._put(node, event, progress, (parent.ref if parent else self._root,))
 
     def said(self, node: Node, event: str, progress: int = 0) -> None:
         """It is in this state now."""
@@ -66,7 +67,7 @@ class Tracker:
         self._news.set()
 
     async def _run(self) -> None:
-        while not (self._over and not self._untold):
+        while not (self._over.is_set() and not self._untold):
             await self._news.wait()
             self._news.clear()
             untold, self._untold = self._untold, []
@@ -79,8 +80,8 @@ class Tracker:
                     total=one.node.size,
                     parents=one.parents,
                 )
-            if not self._over:
-                await asyncio.sleep(EVERY_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), EVERY_SECONDS)
 
     async def __aenter__(self) -> Self:
         self._telling = asyncio.get_running_loop().create_task(self._run())
@@ -90,7 +91,7 @@ class Tracker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._telling is not None
-        self._over = True
+        self._over.set()
         self._news.set()
         if kind is not None and issubclass(kind, asyncio.CancelledError):
             self._telling.cancel()

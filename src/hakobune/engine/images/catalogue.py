@@ -16,7 +16,7 @@ from typing import Any
 
 from hakobune.containerd.client import Client
 from hakobune.containerd.client.images import Image as Record
-from hakobune.engine.images.model import Content, Image, chains, created_of
+from hakobune.engine.images.model import Content, Image, chains, created_of, host_platform
 from hakobune.errors import AlreadyExists, DataLoss, HakoError, NotFound
 from hakobune.spec import reference
 from hakobune.spec.descriptor import Descriptor
@@ -68,6 +68,18 @@ class Catalogue:
 
     async def _load(self, target: Descriptor) -> Content:
         manifest = json.loads(await self._client.content.read_all(target.digest))
+        if "manifests" not in manifest:
+            return await self._load_manifest(target, manifest)
+        lost = DataLoss(f"image {target.digest} has nothing for this machine")
+        for one in by_platform(manifest["manifests"]):
+            try:
+                below = json.loads(await self._client.content.read_all(str(one["digest"])))
+                return await self._load_manifest(target, below)
+            except NotFound as err:  # the index was fetched, and not all of what it lists
+                lost = DataLoss(f"image {target.digest} is not whole: {err}")
+        raise lost
+
+    async def _load_manifest(self, target: Descriptor, manifest: dict[str, Any]) -> Content:
         identity = str(manifest["config"]["digest"])
         config: dict[str, Any] = json.loads(await self._client.content.read_all(identity))
         names = chains(config["rootfs"]["diff_ids"])
@@ -88,7 +100,9 @@ class Catalogue:
             image = _named(content, records)
             if other := found.get(image.id):  # two manifests of one configuration
                 names = tuple(sorted({*other.names, *image.names}))
-                image = replace(image, names=names, updated=max(image.updated, other.updated))
+                digested = tuple(sorted({*other.digested, *image.digested}))
+                updated = max(image.updated, other.updated)
+                image = replace(image, names=names, updated=updated, digested=digested)
             found[image.id] = image
         return list(found.values())
 
@@ -102,6 +116,29 @@ class Catalogue:
         nameless = NAMELESS + target.digest
         if full != nameless and any(record.name == nameless for record in records):
             await self.drop(nameless)
+
+    async def hold(self, full: str) -> Record | None:
+        """Before the manager gives `full` to other content: see to it that what has it now stays. Needs `lock`."""
+        try:
+            record = await self._client.images.get(full)
+        except NotFound:
+            return None
+        await self._write(Record(NAMELESS + record.target.digest, record.target))
+        return record
+
+    async def settle(self, full: str, held: Record | None) -> None:
+        """After `hold`, however it went: what has a name needs none of the other kind. Needs `lock`."""
+        self._records.pop(full, None)
+        records = await self._client.images.list()
+        named = {one.target.digest for one in records if not one.name.startswith(NAMELESS)}
+        ours = {one.target.digest for one in records if one.name == full}
+        for digest in (ours | ({held.target.digest} if held else set())) & named:
+            await self.drop(NAMELESS + digest)
+
+    @staticmethod
+    def best(listed: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+        """Of manifests of an index the one for this machine, else the first."""
+        return next(iter(by_platform(listed)), None)
 
     async def keep(self, target: Descriptor, others: Sequence[Record]) -> None:
         """See to it that content has a record other than the one that goes. Needs `lock`."""
@@ -124,9 +161,25 @@ class Catalogue:
             return
 
 
+def by_platform(listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The manifests of an index, those for this machine first, then in their order."""
+    architecture, _ = host_platform()
+
+    def fits(one: dict[str, Any]) -> bool:
+        platform = one.get("platform") or {}
+        return platform.get("os") == "linux" and platform.get("architecture") == architecture
+
+    return sorted(listed, key=lambda one: not fits(one))
+
+
 def _named(content: Content, records: Sequence[Record]) -> Image:
-    names = sorted(reference.parse(record.name).familiar for record in records if _is_name(record.name))
-    return Image(content, tuple(names), max(record.updated_at for record in records))
+    parsed = [reference.parse(record.name) for record in records if _is_name(record.name)]
+    return Image(
+        content,
+        tuple(sorted(one.familiar for one in parsed if not one.digest)),
+        max(record.updated_at for record in records),
+        tuple(sorted(one.familiar for one in parsed if one.digest)),
+    )
 
 
 def _is_name(full: str) -> bool:

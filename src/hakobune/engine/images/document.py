@@ -13,7 +13,8 @@ _SECOND = 1_000_000_000
 
 def digests(image: Image) -> list[str]:
     """`alpine@sha256:…`, of the manifest, for each repository that the image has a name in."""
-    repositories = sorted({reference.parse(name).familiar_name for name in image.names})
+    names = (*image.names, *image.digested)
+    repositories = sorted({reference.parse(name).familiar_name for name in names})
     return [f"{repository}@{image.content.target.digest}" for repository in repositories]
 
 

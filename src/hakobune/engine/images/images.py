@@ -79,7 +79,7 @@ class Images:
 
     async def _by_digest(self, name: Reference) -> Image:
         for image in await self.catalogue.images():
-            known = {reference.parse(one).name for one in image.names}
+            known = {reference.parse(one).name for one in (*image.names, *image.digested)}
             if name.digest == image.content.target.digest and name.name in known:
                 return image
         raise NotFound(f"No such image: {name.familiar}")
@@ -106,6 +106,11 @@ class Images:
             if one.id == image.id:
                 return one
         raise NotFound(f"No such image: {image.id}")
+
+    def tell_pull(self, image: Image, name: Reference) -> None:
+        """Publish that it was pulled: of this event the name is the actor."""
+        attributes = {**image.content.labels, "name": name.familiar_name}
+        self._bus.publish("image", "pull", name.familiar, attributes)
 
     def tell(self, image: Image, action: str, name: str = "") -> None:
         """Publish an event about an image; `name` when it is about one of its names."""

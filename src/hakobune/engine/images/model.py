@@ -50,11 +50,15 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """Content with its names, familiar ones as `alpine:latest`; `updated` is when the last name was given."""
+    """Content with its names, familiar ones as `alpine:latest`; `updated` is when the last name was given.
+
+    `digested` are names by digest, as an image has that was pulled by one: `alpine@sha256:…`.
+    """
 
     content: Content
     names: tuple[str, ...] = ()
     updated: int = 0
+    digested: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:

@@ -80,7 +80,7 @@ async def _untag(images: Images, image: Image, names: Sequence[str]) -> Gone:
 async def _remove(images: Images, image: Image) -> Gone:
     """All names and the content."""
     await images.catalogue.keep(image.content.target, [])  # the last name to go, whatever happens in between
-    gone = await _untag(images, image, image.names)
+    gone = await _untag(images, image, (*image.names, *image.digested))
     for target in await _targets(images, image):
         await images.catalogue.drop(NAMELESS + target, sync=True)
     images.tell(image, "delete")

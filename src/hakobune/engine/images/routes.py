@@ -6,15 +6,18 @@ from collections.abc import Callable
 
 from hakobune.engine.http.message import JSON_HEADERS, Request, Response, json_response
 from hakobune.engine.http.router import Route
-from hakobune.engine.images import document, importing, progress, pull
+from hakobune.engine.images import credentials, document, importing, progress, pull, push
 from hakobune.engine.images.images import Images
 from hakobune.engine.images.listing import listing
+from hakobune.engine.images.registries import Registries
 from hakobune.engine.images.remove import prune, remove
 from hakobune.engine.images.tag import tag
 from hakobune.errors import InvalidArgument, Unimplemented
 
 
-def routes(images: Images, containers_of: Callable[[str], int] = lambda image: -1) -> list[Route]:
+def routes(
+    images: Images, registries: Registries, containers_of: Callable[[str], int] = lambda image: -1
+) -> list[Route]:
     """The table. `containers_of(image id)` counts those that have it, -1 for not counted."""
 
     async def list_all(request: Request) -> Response:
@@ -22,7 +25,15 @@ def routes(images: Images, containers_of: Callable[[str], int] = lambda image: -
         return json_response([document.summary(image, containers_of(image.id)) for image in found])
 
     async def make(request: Request) -> Response:
-        return await (_import if request.query.get("fromSrc") else _pull)(images, request)
+        if request.query.get("fromSrc"):
+            return await _import(images, request)
+        return await _pull(images, registries, request)
+
+    async def send(request: Request) -> Response:
+        await request.read()
+        name = push.wanted(request.params["name"], request.query.get("tag"))
+        own = credentials.of_request(request.headers, name.domain)
+        return Response(200, progress.guarded(push.lines(images, registries, name, own)), JSON_HEADERS)
 
     async def show(request: Request) -> Response:
         image, _ = await images.find(request.params["name"])
@@ -49,7 +60,6 @@ def routes(images: Images, containers_of: Callable[[str], int] = lambda image: -
 
     return [
         Route("GET", "/images/json", list_all),
-        Route("GET", "/images/search", not_yet),
         Route("GET", "/images/get", not_yet),
         Route("POST", "/images/load", not_yet),
         Route("POST", "/images/create", make),
@@ -58,7 +68,7 @@ def routes(images: Images, containers_of: Callable[[str], int] = lambda image: -
         Route("GET", "/images/{name}/json", show),
         Route("GET", "/images/{name}/history", history),
         Route("GET", "/images/{name}/get", not_yet),
-        Route("POST", "/images/{name}/push", not_yet),
+        Route("POST", "/images/{name}/push", send),
         Route("POST", "/images/{name}/tag", name, uninterrupted=True),
         Route("DELETE", "/images/{name}", drop, uninterrupted=True),
     ]
@@ -75,11 +85,12 @@ async def _import(images: Images, request: Request) -> Response:
     return Response(200, progress.line(status=image.id), JSON_HEADERS)
 
 
-async def _pull(images: Images, request: Request) -> Response:
+async def _pull(images: Images, registries: Registries, request: Request) -> Response:
     query = request.query
     if not query.get("fromImage"):
         raise InvalidArgument("neither fromImage nor fromSrc is given")
-    name = pull.wanted(query.get("fromImage"), query.get("tag"))
-    pull.check(name, query.get("platform"))
+    asked = pull.wanted(query.get("fromImage"), query.get("tag"), query.get("platform"))
+    own = credentials.of_request(request.headers, asked.name.domain)
     await request.read()
-    return Response(200, progress.guarded(pull.pull(images)), JSON_HEADERS)
+    parts = await pull.begun(pull.lines(images, registries, asked, own))
+    return Response(200, progress.guarded(parts), JSON_HEADERS)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from hakobune.containerd.client.transfer import Platform
 from hakobune.engine.images import importing, model, pull
 from hakobune.engine.images.health import duration
 from hakobune.engine.images.images import named
 from hakobune.engine.images.listing import pattern
+from hakobune.engine.images.model import host_platform
 from hakobune.errors import InvalidArgument, NotFound
 
 DIGEST = "sha256:" + "ab" * 32
@@ -44,28 +46,37 @@ def test_what_a_text_may_be() -> None:
             named(bad)
 
 
-def test_pulls() -> None:
-    pull.check(pull.wanted("hako/starter", ""), "")
-    pull.check(pull.wanted("docker.io/hako/starter", "latest"), "linux")
-    for image, tag, words in (
-        (
-            "alpine",
-            "3",
-            "pull access denied for alpine, repository does not exist or may require 'docker login': ",
-        ),
-        ("ghcr.io/a/b", "", "pull access denied for ghcr.io/a/b, "),
-        ("hako/starter", "v2", "manifest for hako/starter:v2 not found"),
-        ("hako/starter", DIGEST, f"manifest for hako/starter@{DIGEST} not found"),
+def test_the_starter_image_comes_from_nowhere() -> None:
+    for image, tag, platform in (("hako/starter", "", ""), ("docker.io/hako/starter", "latest", "linux")):
+        asked = pull.wanted(image, tag, platform)
+        pull.check_starter(asked.name, asked.platform)
+    for tag, platform, words in (
+        ("v2", "", "manifest for hako/starter:v2 not found"),
+        (DIGEST, "", f"manifest for hako/starter@{DIGEST} not found"),
+        ("", "linux/s390x", "no matching manifest for linux/s390x"),
     ):
-        with pytest.raises(NotFound) as failure:
-            pull.check(pull.wanted(image, tag), "")
-        assert words in str(failure.value)
-    with pytest.raises(NotFound, match="no matching manifest for linux/s390x-no"):
-        pull.check_platform("linux/s390x-no")
-    with pytest.raises(InvalidArgument):
-        pull.check_platform("linux//x")
-    with pytest.raises(InvalidArgument):
-        pull.wanted("a b", "")
+        asked = pull.wanted("hako/starter", tag, platform)
+        with pytest.raises(NotFound, match=words):
+            pull.check_starter(asked.name, asked.platform)
+
+
+def test_parameters_of_a_pull() -> None:
+    assert str(pull.wanted("alpine", "3", "").name) == "docker.io/library/alpine:3"
+    assert str(pull.wanted("alpine", "", "").name) == "docker.io/library/alpine", "all tags"
+    assert str(pull.wanted("localhost:5000/a", DIGEST, "").name) == f"localhost:5000/a@{DIGEST}"
+    assert str(pull.wanted(f"a:1@{DIGEST}", "", "").name) == f"docker.io/library/a@{DIGEST}"
+    for image, tag, platform in (
+        ("a b", "", ""), ("a", "b/c", ""), ("a", "1", "linux//x"), ("a", "1", "plan9/amd64"), ("a", "sha256:12", ""),
+    ):  # fmt: skip
+        with pytest.raises(InvalidArgument):
+            pull.wanted(image, tag, platform)
+
+
+def test_platforms() -> None:
+    assert pull.platform_of("linux/ARM64/v8") == Platform("linux", "arm64", "v8")
+    assert pull.platform_of("aarch64") == Platform("linux", "arm64")
+    assert pull.platform_of("linux").architecture == host_platform()[0]
+    assert pull.platform_of("").os == "linux"
 
 
 def test_parameters_of_an_import() -> None:

@@ -1,4 +1,4 @@
-"""Registries for tests: Debian's docker-registry on loopback, with passwords, tokens or TLS; and a token server for it.
+"""Registries for tests: Debian's docker-registry on loopback, with passwords, tokens or TLS, a token server for it, and one that lies.
 
 Each is `with`, has a port of its own and leaves nothing. Imports: http.server, subprocess.
 """
@@ -6,16 +6,22 @@ Each is `with`, has a port of its own and leaves nothing. Imports: http.server, 
 from __future__ import annotations
 
 import base64
+import contextlib
+import hashlib
 import http.server
+import io
 import json
+import os
 import shutil
 import socket
 import subprocess
+import tarfile
 import tempfile
 import threading
 import time
 import urllib.parse
-import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -263,3 +269,141 @@ def serving(act: Any) -> _Server:
     server = _Server(("127.0.0.1", 0), type("Bound", (Request,), {"act": staticmethod(act)}))
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     return server
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A small image: bytes by digest, and what they are."""
+
+    blobs: Mapping[str, bytes]
+    manifest: str
+    config: str
+    layers: tuple[str, ...]
+
+
+def sample(*sizes: int, architecture: str = "") -> Sample:
+    """An image with a layer for each size, of one file of so many bytes that nobody has seen before."""
+    architecture = architecture or {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, "amd64")
+    blobs: dict[str, bytes] = {}
+
+    def put(data: bytes) -> str:
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        blobs[digest] = data
+        return digest
+
+    layers = tuple(put(_layer(number, size)) for number, size in enumerate(sizes))
+    config = put(json.dumps({
+        "architecture": architecture, "os": "linux", "created": "2026-01-01T00:00:00Z", "config": {"Cmd": ["/x"]},
+        "rootfs": {"type": "layers", "diff_ids": list(layers)},
+    }).encode())  # fmt: skip
+    kind = "application/vnd.oci.image."
+    manifest = put(json.dumps({
+        "schemaVersion": 2, "mediaType": f"{kind}manifest.v1+json",
+        "config": {"mediaType": f"{kind}config.v1+json", "digest": config, "size": len(blobs[config])},
+        "layers": [{"mediaType": f"{kind}layer.v1.tar", "digest": one, "size": len(blobs[one])} for one in layers],
+    }).encode())  # fmt: skip
+    return Sample(blobs, manifest, config, layers)
+
+
+def _layer(number: int, size: int) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        member = tarfile.TarInfo(f"file-{number}")
+        member.size = size
+        archive.addfile(member, io.BytesIO(os.urandom(size)))
+    return packed.getvalue()
+
+
+Lie = Callable[[Request, bytes], bool]
+
+
+class LyingRegistry:
+    """Serves a sample as `name` under every tag; `lies` by digest, or by "manifest", answer in the place of the truth.
+
+    A lie gets the request and the bytes that would have been right; it returns False to have the truth told this time.
+    `seen` are (method, path, headers) of all requests.
+    """
+
+    def __init__(self, image: Sample) -> None:
+        self.image = image
+        self.lies: dict[str, Lie] = {}
+        self.seen: list[tuple[str, str, Mapping[str, str]]] = []
+        self._server = serving(self._answer)
+        self.name = f"localhost:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def asked(self, digest: str) -> list[Mapping[str, str]]:
+        """The headers of each GET of a blob."""
+        return [
+            headers
+            for method, path, headers in self.seen
+            if method == "GET" and path.endswith(f"/blobs/{digest}")
+        ]
+
+    def _answer(self, request: Request) -> None:
+        self.seen.append((request.command, request.path, dict(request.headers.items())))
+        path = request.path.partition("?")[0]
+        what, _, label = path.rpartition("/")
+        if path == "/v2/":
+            request.reply(200, "{}")
+        elif what.endswith("/manifests"):
+            digest = label if ":" in label else self.image.manifest
+            self._tell(request, "manifest", digest, self._kind(digest))
+        elif what.endswith("/blobs"):
+            self._tell(request, label, label, "application/octet-stream")
+        else:
+            request.reply(404, json.dumps({"errors": [{"code": "NAME_UNKNOWN", "message": "unknown"}]}))
+
+    def _kind(self, digest: str) -> str:
+        try:
+            return str(json.loads(self.image.blobs[digest])["mediaType"])
+        except (KeyError, ValueError):
+            return "application/json"
+
+    def _tell(self, request: Request, key: str, digest: str, kind: str) -> None:
+        data = self.image.blobs.get(digest, b"")
+        if key in self.lies and self.lies[key](request, data):
+            return
+        if not data:
+            request.reply(404, json.dumps({"errors": [{"code": "MANIFEST_UNKNOWN", "message": "unknown"}]}))
+            return
+        start, _, end = request.headers.get("Range", "").removeprefix("bytes=").partition("-")
+        about = {"Content-Type": kind, "Docker-Content-Digest": digest, "Accept-Ranges": "bytes"}
+        if start:
+            last = int(end) if end else len(data) - 1
+            about["Content-Range"] = f"bytes {start}-{last}/{len(data)}"
+            request.reply(206, data[int(start) : last + 1], **about)
+        else:
+            request.reply(200, data, **about)
+
+
+def cut(request: Request, data: bytes, count: int) -> bool:
+    """Tell the right length, send so many bytes of what was asked for, and go."""
+    text = request.headers.get("Range", "").removeprefix("bytes=").partition("-")
+    start, last = int(text[0] or 0), int(text[2] or len(data) - 1)
+    request.send_response(206 if text[1] else 200)
+    request.send_header("Content-Length", str(last + 1 - start))
+    if text[1]:
+        request.send_header("Content-Range", f"bytes {start}-{last}/{len(data)}")
+    request.end_headers()
+    request.wfile.write(data[start : min(start + count, last + 1)])
+    request.close_connection = True
+    return True
+
+
+def endless(request: Request, data: bytes) -> bool:
+    """Send the truth without telling its length, and never stop."""
+    request.send_response(200)
+    request.send_header("Transfer-Encoding", "chunked")
+    request.end_headers()
+    with contextlib.suppress(OSError):
+        while True:
+            request.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+    request.close_connection = True
+    return True

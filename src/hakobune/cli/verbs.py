@@ -34,6 +34,7 @@ IMAGE = {
     "ls": ("images", "List images"),
     "prune": ("images", "Remove images that nothing needs"),
     "pull": ("pull", "Fetch an image"),
+    "push": ("pull", "Send an image to its registry"),
     "rm": ("images", "Remove images"),
     "tag": ("images", "Give an image one more name"),
 }
@@ -43,6 +44,9 @@ VOLUME = {
     "ls": ("volumes", "List volumes"),
     "prune": ("volumes", "Remove volumes that no container uses"),
     "rm": ("volumes", "Remove volumes"),
+}
+MANIFEST = {
+    "inspect": ("manifests", "Show a manifest as its registry has it"),
 }
 NETWORK = {
     "connect": ("networks", "Connect a container to a network"),
@@ -63,6 +67,7 @@ SYSTEM = {
 GROUPS = {
     "container": ("Manage containers", CONTAINER),
     "image": ("Manage images", IMAGE),
+    "manifest": ("Look at manifests in registries", MANIFEST),
     "network": ("Manage networks", NETWORK),
     "system": ("Manage the engine", SYSTEM),
     "volume": ("Manage volumes", VOLUME),
@@ -78,17 +83,21 @@ TOP = {
     "info": ("system", "info"),
     "ps": ("container", "ls"),
     "pull": ("image", "pull"),
+    "push": ("image", "push"),
     "rmi": ("image", "rm"),
     "tag": ("image", "tag"),
 }
 _ALONE = {
     "inspect": ("inspect", "Show all that is known of anything that has a name or an id"),
+    "login": ("login", "Tell a registry who you are"),
+    "logout": ("login", "Forget what login has kept"),
+    "search": ("search", "Look for repositories in a registry"),
     "version": ("system", "Show the versions of this command and of the engine"),
 }
 _ALIASES = {"list": "ls", "ps": "ls", "remove": "rm"}
 _LATER = frozenset(
-    "build builder buildx checkpoint commit compose config context cp diff export load login logout manifest "
-    "node plugin push save search secret service stack stats swarm trust".split()
+    "build builder buildx checkpoint commit compose config context cp diff export load "
+    "node plugin save secret service stack stats swarm trust".split()
 )
 
 
@@ -115,7 +124,7 @@ def _in_group(group: str, words: list[str]) -> tuple[Command | None, list[str], 
     table = GROUPS[group][1]
     if verb in table:
         return _load(table[verb][0], f"{group} {verb}"), words[1:], ""
-    if verb in ("cp", "commit", "diff", "export", "stats", "save", "load", "push", "build"):
+    if verb in ("cp", "commit", "diff", "export", "stats", "save", "load", "build"):
         raise Failure(f"hako: '{group} {verb}' is not served yet; `hako {group} --help` lists what is")
     raise Failure(
         f"hako: unknown command: hako {group} {words[0]}\n\n"

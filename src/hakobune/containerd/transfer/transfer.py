@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from hakobune.containerd.metadata.marking import EXPIRE
 from hakobune.containerd.streaming import binary
-from hakobune.containerd.transfer import asking, naming, pulling, pushing, reading, saving, tree, writing
+from hakobune.containerd.transfer import asking, naming, reading, saving, tree, writing
 from hakobune.containerd.transfer.blobs import Blobs
 from hakobune.containerd.transfer.deps import Deps, Tell
 from hakobune.containerd.transfer.tree import Node
@@ -144,6 +144,8 @@ async def _tag(deps: Deps, blobs: Blobs, source: pb.ImageStore, store: pb.ImageS
 
 
 async def _pull(deps: Deps, blobs: Blobs, source: pb.OCIRegistry, store: pb.ImageStore, tell: Tell) -> None:
+    from hakobune.containerd.transfer import pulling  # with all that speaks HTTP: a megabyte for who needs it
+
     async with asking.access(deps.streams, blobs.namespace, source) as access:
         await pulling.pull(deps, blobs, reference.parse(source.reference).whole(), access, store, tell)
 
@@ -151,6 +153,8 @@ async def _pull(deps: Deps, blobs: Blobs, source: pb.OCIRegistry, store: pb.Imag
 async def _push(
     deps: Deps, blobs: Blobs, store: pb.ImageStore, destination: pb.OCIRegistry, tell: Tell
 ) -> None:
+    from hakobune.containerd.transfer import pushing
+
     async with asking.access(deps.streams, blobs.namespace, destination) as access:
         await pushing.push(deps, blobs, reference.parse(destination.reference).whole(), access, store, tell)
 

@@ -20,7 +20,6 @@ from hakobune.engine.images.registries import Registries
 from hakobune.engine.images.starter import STARTER
 from hakobune.engine.runtime import SNAPSHOTTER
 from hakobune.errors import HakoError, InvalidArgument, NotFound
-from hakobune.registry.remote import open_repository
 from hakobune.spec import reference
 from hakobune.spec.reference import Reference
 
@@ -88,6 +87,8 @@ async def lines(
 async def _every(
     images: Images, registries: Registries, asked: Wanted, credentials: Credentials
 ) -> AsyncGenerator[bytes, None]:
+    from hakobune.registry.remote import open_repository  # a megabyte for who needs it
+
     access = registries.access(asked.name.domain, credentials)
     try:
         async with open_repository(asked.name, access) as repository:

@@ -1,4 +1,7 @@
-"""The edge of what is asked of registries and needs no image here: login, a look at a manifest, search."""
+"""The edge of what is asked of registries and needs no image here: login, a look at a manifest, search.
+
+What speaks HTTP to registries is loaded when somebody asks: a megabyte that most engines do without.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,7 @@ from hakobune.engine.images import credentials, refusals
 from hakobune.engine.images.registries import Registries
 from hakobune.engine.schema.filters import Filters
 from hakobune.errors import HakoError, InvalidArgument, PermissionDenied, Unauthenticated
-from hakobune.registry.login import login
-from hakobune.registry.remote import Remote, open_repository
-from hakobune.registry.repository import DOCKER_LIST, INDEX
-from hakobune.registry.searching import search
+from hakobune.registry.repository import DOCKER_LIST, INDEX, Repository
 from hakobune.spec import reference
 from hakobune.spec.descriptor import Descriptor
 from hakobune.spec.reference import DEFAULT_DOMAIN
@@ -28,6 +28,8 @@ def routes(registries: Registries) -> list[Route]:
     """The table."""
 
     async def auth(request: Request) -> Response:
+        from hakobune.registry.login import login
+
         document = await request.json()
         if not isinstance(document, dict):
             raise InvalidArgument("invalid credentials: a JSON object is needed")
@@ -43,6 +45,8 @@ def routes(registries: Registries) -> list[Route]:
         return json_response({"IdentityToken": token, "Status": "Login Succeeded"})
 
     async def distribution(request: Request) -> Response:
+        from hakobune.registry.remote import open_repository
+
         name = reference.parse(request.params["name"]).whole()
         own = credentials.of_request(request.headers, name.domain)
         try:
@@ -65,7 +69,7 @@ def _said(err: HakoError) -> str:
     return err.message.rpartition("server message: ")[2]
 
 
-async def _inspect(repository: Remote, label: str) -> dict[str, Any]:
+async def _inspect(repository: Repository, label: str) -> dict[str, Any]:
     found = await repository.resolve(label)
     document = json.loads(await repository.manifest(found))
     if found.media_type in (INDEX, DOCKER_LIST):
@@ -78,7 +82,7 @@ async def _inspect(repository: Remote, label: str) -> dict[str, Any]:
     return {"Descriptor": about, "Platforms": platforms}
 
 
-async def _platform(repository: Remote, manifest: dict[str, Any]) -> list[dict[str, str]]:
+async def _platform(repository: Repository, manifest: dict[str, Any]) -> list[dict[str, str]]:
     """Of one image: what its configuration says."""
     one = manifest["config"]
     config = Descriptor(str(one["mediaType"]), str(one["digest"]), int(one["size"]))
@@ -95,6 +99,8 @@ async def _platform(repository: Remote, manifest: dict[str, Any]) -> list[dict[s
 
 
 async def _search(registries: Registries, request: Request) -> list[dict[str, Any]]:
+    from hakobune.registry.searching import search
+
     term = request.query.get("term")
     if not term:
         raise InvalidArgument("invalid search: term is not given")

@@ -108,14 +108,20 @@ class _Connection:
         """The next one. Raises Unavailable when the other side goes, stays silent or talks nonsense."""
         try:
             while (found := self.parser.next_event()) is h11.NEED_DATA:
-                self.parser.receive_data(await asyncio.wait_for(self.reader.read(_READ), seconds))
+                self.parser.receive_data(await self.receive(_READ, seconds))
+        except h11.RemoteProtocolError as err:
+            raise Unavailable(f"malformed or cut answer: {err}") from err
+        return found
+
+    async def receive(self, most: int, seconds: float) -> bytes:
+        """Bytes, none at the end. Raises Unavailable."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.reader.read(most)
         except TimeoutError:
             raise Unavailable(f"no answer within {seconds:g} seconds") from None
         except (OSError, ssl.SSLError) as err:
             raise Unavailable(f"connection lost: {err}") from err
-        except h11.RemoteProtocolError as err:
-            raise Unavailable(f"malformed or cut answer: {err}") from err
-        return found
 
     def close(self) -> None:
         self.writer.transport.abort()
@@ -132,6 +138,8 @@ class Answer:
     _origin: Origin
     _connection: _Connection
     challenges: tuple[str, ...] = ()
+    _left: int = -1  # of a body whose length was told; -1 when h11 has to find its end
+    _kept: bool = True  # the other side does not say that it will close
     _whole: bool = False
 
     @property
@@ -142,6 +150,10 @@ class Answer:
 
     async def parts(self) -> AsyncIterator[bytes]:
         """The body. Raises Unavailable when it is cut."""
+        if self._left >= 0:
+            async for part in self._plain():
+                yield part
+            return
         while not self._whole:
             event = await self._connection.event(IDLE_SECONDS)
             if isinstance(event, h11.Data):
@@ -150,6 +162,22 @@ class Answer:
                 self._whole = True
             else:
                 raise Unavailable("the connection was closed in the middle of the answer")
+
+    async def _plain(self) -> AsyncIterator[bytes]:
+        """A body of known length, past h11, which would copy each byte twice."""
+        early = self._connection.parser.trailing_data[0]
+        if early and self._left:
+            self._kept = self._kept and len(early) <= self._left
+            part = early[: self._left]
+            self._left -= len(part)
+            yield part
+        while self._left:
+            part = await self._connection.receive(min(self._left, _READ), IDLE_SECONDS)
+            if not part:
+                raise Unavailable("the connection was closed in the middle of the answer")
+            self._left -= len(part)
+            yield part
+        self._whole = True
 
     async def read(self, limit: int) -> bytes:
         """All of the body. Raises InvalidArgument when it is longer than `limit`."""
@@ -172,7 +200,7 @@ class Answer:
 
     def close(self) -> None:
         """Give the connection back when it can be used again."""
-        self._http.done(self._origin, self._connection, whole=self._whole)
+        self._http.done(self._origin, self._connection, whole=self._whole and self._kept)
 
     async def __aenter__(self) -> Answer:
         return self
@@ -241,9 +269,9 @@ class Http:
             raise InvalidArgument(f"request to {origin.host}: {err}") from err
         except (OSError, TimeoutError) as err:
             raise Unavailable(f"connection lost while sending: {err}") from err
-        return await self._head(connection, origin, url)
+        return await self._head(connection, origin, url, method)
 
-    async def _head(self, connection: _Connection, origin: Origin, url: str) -> Answer:
+    async def _head(self, connection: _Connection, origin: Origin, url: str, method: str) -> Answer:
         while True:
             event = await connection.event(HEAD_SECONDS)
             if isinstance(event, h11.InformationalResponse):
@@ -257,7 +285,14 @@ class Http:
                 headers.setdefault(name, value)
                 if name == "www-authenticate":
                     challenges.append(value)
-            return Answer(event.status_code, headers, url, self, origin, connection, tuple(challenges))
+            answer = Answer(event.status_code, headers, url, self, origin, connection, tuple(challenges))
+            bodiless = method == "HEAD" or event.status_code in (204, 304)
+            if not bodiless and "transfer-encoding" not in headers:
+                answer._left = answer.length
+            answer._whole = bodiless or answer._left == 0
+            closing = "close" in headers.get("connection", "").lower() or event.http_version < b"1.1"
+            answer._kept = not closing
+            return answer
 
     async def _connection(self, origin: Origin) -> _Connection:
         kept = self._idle.get(origin)
@@ -272,11 +307,10 @@ class Http:
     def done(self, origin: Origin, connection: _Connection, *, whole: bool) -> None:
         """An exchange is over."""
         kept = self._idle.setdefault(origin, [])
-        with contextlib.suppress(h11.ProtocolError):
-            if whole and not self._closed and len(kept) < KEPT and connection.parser.our_state is h11.DONE:
-                connection.parser.start_next_cycle()
-                kept.append(connection)
-                return
+        if whole and not self._closed and len(kept) < KEPT and connection.parser.our_state is h11.DONE:
+            connection.parser = h11.Connection(h11.CLIENT)
+            kept.append(connection)
+            return
         connection.close()
 
     def close(self) -> None:

@@ -32,7 +32,6 @@ work is shown with what the client said.
 TAIL = """
 ## What is not tried
 
-- Registries (`images pull`, `push`, `content fetch`): the transfer service answers "not implemented" for them.
 - `nerdctl` with a bridge network needs CNI plug-ins, which are not part of this project: `--net none` and
   `--net host` are what was tried.
 """

@@ -13,13 +13,22 @@ import os
 import re
 import select
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hakobune.testing.clients import IMAGE, Cli, Failed, Watch, image_archive
+from hakobune.testing.registry import RealRegistry
+from hakobune.testing.registry import program as registry_program
 
-LACKING = ("No help topic for", "unknown command", "unknown subcommand", "flag provided but not defined")
+LACKING = (
+    "peer not installed",
+    "No help topic for",
+    "unknown command",
+    "unknown subcommand",
+    "flag provided but not defined",
+)
 
 
 @dataclass(frozen=True)
@@ -295,6 +304,65 @@ def _convert(cli: Cli) -> None:
     _image(cli)
     cli("images", "convert", "--oci", IMAGE, "example.test/oci:1")
     _expect(cli("images", "ls"), "application/vnd.oci.image.manifest.v1+json")
+
+
+# --- registries ---
+
+
+@contextmanager
+def _pushed(cli: Cli, *options: str) -> Iterator[str]:
+    """The name of the image in a registry that the client has pushed it to; here it is gone."""
+    if not registry_program():
+        raise Failed("peer not installed: docker-registry")
+    with RealRegistry() as registry:
+        name = f"{registry.name}/some/starter:1"
+        (_nerd_image if cli.name == "nerdctl" else _image)(cli)
+        tag, push, remove = (["tag"], ["push"], ["rmi"]) if cli.name == "nerdctl" else (
+            ["images", "tag"], ["images", "push"], ["images", "rm", "--sync"])  # fmt: skip
+        cli(*tag, IMAGE, name)
+        cli(*push, *options, name)
+        cli(*remove, IMAGE, name)
+        yield name
+
+
+@check("images push, pull")
+def _pull(cli: Cli) -> None:
+    with _pushed(cli, "--plain-http") as name:
+        assert not _rows(cli("content", "ls"))
+        cli("images", "pull", "--plain-http", name)
+        _expect(cli("images", "check"), name, "complete (2/2)", "true")
+        cli("images", "pull", "--plain-http", name)
+        _run(cli, "--rm", name, "pulled", "true")
+
+
+@check("images push, pull --local")
+def _pull_local(cli: Cli) -> None:
+    if cli.version.startswith("1."):
+        raise Failed("flag provided but not defined: before 2.0 all of it is local")
+    with _pushed(cli, "--local", "--plain-http") as name:
+        cli("images", "pull", "--local", "--plain-http", name)
+        _expect(cli("images", "check"), name, "complete (2/2)", "true")
+
+
+@check("images pull (no such tag)")
+def _pull_nothing(cli: Cli) -> None:
+    with _pushed(cli, "--plain-http") as name:
+        _expect(cli.refused("images", "pull", "--plain-http", f"{name}2"), "not found")
+        assert not cli("images", "ls", "-q").split()
+
+
+@check("images pull --all-platforms")
+def _pull_all(cli: Cli) -> None:
+    with _pushed(cli, "--plain-http") as name:
+        cli("images", "pull", "--plain-http", "--all-platforms", name)
+        _expect(cli("images", "ls"), name)
+
+
+@check("content fetch")
+def _fetch(cli: Cli) -> None:
+    with _pushed(cli, "--plain-http") as name:
+        cli("content", "fetch", "--plain-http", name)
+        assert len(_rows(cli("content", "ls"))) == 3
 
 
 # --- snapshots ---
@@ -620,6 +688,14 @@ def _nerd_tag(cli: Cli) -> None:
     _nerd_image(cli)
     cli("tag", IMAGE, "example.test/other:2")
     _expect(cli("images"), "example.test/other")
+
+
+@check("push, pull", "nerdctl")
+def _nerd_pull(cli: Cli) -> None:
+    with _pushed(cli) as name:
+        cli("pull", name)
+        _expect(cli("images"), name.removesuffix(":1"))
+        assert _nerd_run(cli, "--rm", name, "echo", "pulled") == "pulled\n"
 
 
 def checks_for(name: str) -> Iterable[Check]:

@@ -228,6 +228,9 @@ class Request(http.server.BaseHTTPRequestHandler):
     """One request to a server of ours; `reply` answers it whole."""
 
     protocol_version = "HTTP/1.1"
+    default_request_version = (
+        "HTTP/1.1"  # what is no HTTP, as a TLS hello, is refused in words that clients of TLS know
+    )
     act: Any = None
 
     def body(self) -> bytes:
@@ -303,6 +306,24 @@ def sample(*sizes: int, architecture: str = "") -> Sample:
         "layers": [{"mediaType": f"{kind}layer.v1.tar", "digest": one, "size": len(blobs[one])} for one in layers],
     }).encode())  # fmt: skip
     return Sample(blobs, manifest, config, layers)
+
+
+def listed(**images: Sample) -> Sample:
+    """An index of images by architecture; its `manifest` is the index."""
+    kind = "application/vnd.oci.image."
+    body = json.dumps({
+        "schemaVersion": 2, "mediaType": f"{kind}index.v1+json",
+        "manifests": [
+            {"mediaType": f"{kind}manifest.v1+json", "digest": one.manifest, "size": len(one.blobs[one.manifest]),
+             "platform": {"os": "linux", "architecture": architecture}}
+            for architecture, one in images.items()
+        ],
+    }).encode()  # fmt: skip
+    digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+    blobs = {name: data for one in images.values() for name, data in one.blobs.items()}
+    return Sample(
+        {**blobs, digest: body}, digest, "", tuple(name for one in images.values() for name in one.layers)
+    )
 
 
 def _layer(number: int, size: int) -> bytes:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tarfile
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from urllib.parse import quote
 import pytest
 
 from hakobune.testing.engine import PrivateEngine
+from hakobune.testing.registry import LyingRegistry, Request, sample
 
 pytestmark = pytest.mark.root
 
@@ -197,6 +199,57 @@ def test_a_full_disk_is_freed(tight: PrivateEngine, size: int) -> None:
     assert blobs(tight) == before
     assert ask(tight, "POST", "/images/create?fromSrc=-&repo=small", archive(1 << 20))[0] == 200
     assert ask(tight, "DELETE", "/images/small")[0] == 200
+
+
+@SIZES
+def test_a_full_disk_in_a_pull(tight: PrivateEngine, size: int) -> None:
+    before = blobs(tight)
+    with LyingRegistry(sample(size)) as registry:
+        status, lines = ask(tight, "POST", f"/images/create?fromImage={registry.name}/big&tag=1")
+    assert (status, lines[0]["status"]) == (200, "Pulling from big")
+    assert "no space left on device" in lines[-1]["error"].lower()
+    assert ask(tight, "GET", "/images/json") == (200, [])
+    deadline = time.monotonic() + 3
+    while blobs(tight) != before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert blobs(tight) == before
+    with LyingRegistry(sample(1000)) as registry:
+        status, lines = ask(tight, "POST", f"/images/create?fromImage={registry.name}/small&tag=1")
+    assert lines[-1]["status"].startswith("Status: Downloaded newer image")
+
+
+def test_a_client_that_goes_away_stops_its_pull(engine: PrivateEngine) -> None:
+    """The registry is not read any further, and nothing has a name; the next pull has the rest."""
+    gone = threading.Event()
+
+    def slowly(request: Request, data: bytes) -> bool:
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(data)))
+        request.end_headers()
+        try:
+            for at in range(0, len(data), 1 << 16):
+                request.wfile.write(data[at : at + (1 << 16)])
+                if at > len(data) // 2:
+                    time.sleep(0.01)
+        except OSError:
+            gone.set()
+        return True
+
+    with LyingRegistry(sample(20 << 20)) as registry:
+        registry.lies[registry.image.layers[0]] = slowly
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(engine.socket))
+        where = f"/images/create?fromImage={registry.name}/cut&tag=1"
+        sock.sendall(f"POST {where} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
+        seen = b""
+        while b"Downloading" not in seen:
+            seen += sock.recv(65536)
+        sock.close()
+        assert gone.wait(20)
+        assert ask(engine, "GET", f"/images/{registry.name}/cut:1/json")[0] == 404
+        del registry.lies[registry.image.layers[0]]
+        assert ask(engine, "POST", where)[1][-1]["status"].startswith("Status: Downloaded newer image")
+        assert ask(engine, "DELETE", f"/images/{registry.name}/cut:1")[0] == 200
 
 
 def test_a_client_that_goes_away_leaves_nothing(engine: PrivateEngine) -> None:

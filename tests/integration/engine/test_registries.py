@@ -10,10 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from hakobune.engine.images.model import host_platform
 from hakobune.testing.containerd import RealContainerd
 from hakobune.testing.engine import PrivateEngine
 from hakobune.testing.peers import built
-from hakobune.testing.registry import PASSWORD, USER, Certificates, RealRegistry, TokenServer, program
+from hakobune.testing.registry import (
+    PASSWORD,
+    USER,
+    Certificates,
+    LyingRegistry,
+    RealRegistry,
+    TokenServer,
+    listed,
+    program,
+    sample,
+)
 
 pytestmark = [
     pytest.mark.root,
@@ -22,14 +33,15 @@ pytestmark = [
 ]
 
 STARTER = "hako/starter"
+ARCHITECTURE = host_platform()[0]
 
 
 @pytest.fixture(scope="module", params=["ours", "containerd 2"])
 def engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, registry: RealRegistry
 ) -> Iterator[PrivateEngine]:
-    """hakod on either manager, with a directory of hosts.toml."""
-    certs = ("--certs-dir", str(tmp_path_factory.mktemp("certs")))
+    """hakod on either manager, with a directory of hosts.toml, and the registry as mirror of Docker's."""
+    certs = ("--certs-dir", str(tmp_path_factory.mktemp("certs")), "--registry-mirror", registry.url)
     if request.param == "ours":
         with PrivateEngine(arguments=certs) as made:
             yield made
@@ -176,3 +188,63 @@ def test_tls_of_a_private_authority(docker: Callable[..., str], engine: PrivateE
         )
         docker("push", name)
         docker("pull", name)
+
+
+def test_several_platforms(docker: Callable[..., str], registry: RealRegistry) -> None:
+    """Of a list only what is for this machine, or was asked for, is fetched, and that is what is pushed."""
+    other = "arm64" if ARCHITECTURE != "arm64" else "amd64"
+    here, there = sample(1000, architecture=ARCHITECTURE), sample(1000, architecture=other)
+    with LyingRegistry(listed(**{other: there, ARCHITECTURE: here})) as many:
+        name = f"{many.name}/many/platforms:1"
+        assert f"Digest: {many.image.manifest}" in docker("pull", name)
+        assert not many.asked(there.layers[0])
+        shown = docker("inspect", "-f", "{{.Id}} {{.Architecture}} {{.RepoDigests}}", name).strip()
+        assert shown == f"{here.config} {ARCHITECTURE} [{many.name}/many/platforms@{many.image.manifest}]"
+        assert "no matching manifest for linux/s390x" in docker(
+            "pull", "--platform", "linux/s390x", name, code=1
+        )
+        assert docker("inspect", "-f", "{{.Id}}", name).strip() == here.config, (
+            "a pull that failed changes nothing"
+        )
+        copy = f"{registry.name}/many/platforms:1"
+        docker("tag", name, copy)
+        assert f"digest: {here.manifest}" in docker("push", copy), "the manifest is the same, byte for byte"
+        docker("rmi", name, copy)
+        docker("pull", "--platform", f"linux/{other}", name)
+        assert docker("inspect", "-f", "{{.Architecture}}", name).strip() == other
+        assert many.asked(there.layers[0])
+
+
+def test_a_list_of_which_all_is_here_goes_as_a_list(
+    docker: Callable[..., str], registry: RealRegistry
+) -> None:
+    with LyingRegistry(listed(**{ARCHITECTURE: sample(1000, architecture=ARCHITECTURE)})) as many:
+        name, copy = f"{many.name}/one/platform:1", f"{registry.name}/one/platform:1"
+        docker("pull", name)
+        docker("tag", name, copy)
+        assert f"digest: {many.image.manifest}" in docker("push", copy)
+        docker("rmi", name, copy)
+        assert f"Digest: {many.image.manifest}" in docker("pull", copy)
+
+
+def test_a_mirror_of_docker_s_registry(docker: Callable[..., str], registry: RealRegistry) -> None:
+    copy = f"{registry.name}/library/mirrored:1"
+    docker("tag", STARTER, copy)
+    docker("push", copy)
+    docker("rmi", copy, STARTER)
+    said = docker("pull", "mirrored:1")
+    assert "1: Pulling from library/mirrored" in said
+    assert docker("inspect", "-f", "{{.RepoTags}}", "mirrored:1").strip() == "[mirrored:1]"
+    assert "ns=docker.io" in registry.log.read_text()
+
+
+def test_what_a_registry_lies_about_is_told(docker: Callable[..., str]) -> None:
+    with LyingRegistry(sample(1000)) as liar:
+        liar.lies[liar.image.layers[0]] = lambda request, data: request.reply(200, b"x" + data[1:]) or True
+        docker("pull", f"{liar.name}/a/lie:1", code=1)
+        assert docker("images", "-q", f"{liar.name}/a/lie") == ""
+        liar.lies["manifest"] = lambda request, data: (
+            request.reply(200, "<html>", Content_Type="text/html") or True
+        )
+        docker("pull", f"{liar.name}/a/lie:1", code=1)
+        assert docker("images", "-q", f"{liar.name}/a/lie") == ""

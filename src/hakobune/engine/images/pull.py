@@ -20,6 +20,7 @@ from hakobune.engine.images.registries import Registries
 from hakobune.engine.images.starter import STARTER
 from hakobune.engine.runtime import SNAPSHOTTER
 from hakobune.errors import HakoError, InvalidArgument, NotFound
+from hakobune.registry.repository import DOCKER_LIST, INDEX
 from hakobune.spec import reference
 from hakobune.spec.reference import Reference
 
@@ -129,6 +130,8 @@ def _check_platform(image: Image, asked: Wanted) -> None:
     wanted = platform_of(asked.platform)
     found = Platform(str(image.config.get("os", "")), str(image.config.get("architecture", "")))
     if asked.platform and (found.os, found.architecture) != (wanted.os, wanted.architecture):
+        if image.content.target.media_type in (INDEX, DOCKER_LIST):
+            raise NotFound(f"no matching manifest for {asked.platform} in the manifest list entries")
         raise NotFound(
             f"image with reference {asked.name.familiar} was found but does not match the specified platform: "
             f"wanted {wanted.os}/{wanted.architecture}, actual: {found.os}/{found.architecture}"

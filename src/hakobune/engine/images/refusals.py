@@ -24,6 +24,7 @@ _DENIED = (
     "403 Forbidden",
     "no basic auth credentials",
 )
+_FULL = "no space left on device"  # clients look for the kernel's words
 _NO_PLATFORM = "no match for platform"
 _UNKNOWN_SERVICE = "unknown service containerd.services.transfer"
 
@@ -92,6 +93,6 @@ def _other(err: HakoError) -> HakoError:
     """As it is; a registry that cannot be reached is no fault of this engine's being away (503)."""
     if isinstance(err, Unavailable | DeadlineExceeded):
         return HakoError(err.message)
-    if isinstance(err, ResourceExhausted) and "no space left on device" in err.message.lower():
-        return ResourceExhausted(err.message.replace("No space left", "no space left"))
+    if isinstance(err, ResourceExhausted) and "no space left" in err.message.lower():
+        return ResourceExhausted(f"{err.message.partition(':')[0]}: {_FULL}")
     return err

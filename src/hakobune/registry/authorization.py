@@ -39,7 +39,10 @@ class _Token:
 class Authorization:
     """For one host. `value` is what to send, `refused` learns from a 401."""
 
-    def __init__(self, http: Http, host: Host, ask: Ask, base: Callable[[], str]) -> None:
+    def __init__(
+        self, http: Http, host: Host, ask: Ask, base: Callable[[], str], *, keep: bool = False
+    ) -> None:
+        self._keep = keep
         self._http = http
         self._base = base  # where the host is really spoken to, its scheme among it
         self._host = host
@@ -133,7 +136,8 @@ class Authorization:
         fields += [("service", service)] if service else []
         fields += [("scope", one) for one in scope.split(" ") if one]
         if own.username:
-            fields += [("client_id", CLIENT_ID), ("offline_token", "true")]
+            fields += [("client_id", CLIENT_ID)]
+            fields += [("offline_token", "true")] if self._keep else []
         joint = "&" if urlsplit(realm).query else "?"
         headers = {"Authorization": _basic(own)} if own.username else {}
         url = f"{realm}{joint}{urlencode(fields, quote_via=quote)}" if fields else realm

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hakobune.registry.hosts import hosts_of
 from hakobune.registry.http import Http
 from hakobune.registry.replies import LARGEST_ERROR, failure
@@ -15,7 +17,8 @@ async def login(domain: str, access: Access) -> str:
     Raises Unauthenticated, PermissionDenied, Unavailable and what a registry's nonsense gives.
     """
     http = Http()
-    session = Session(http, hosts_of(domain, access.host_dir, access.default_scheme)[-1], access)
+    host = hosts_of(domain, access.host_dir, access.default_scheme)[-1]
+    session = Session(http, host, replace(access, keep=True))
     try:
         async with session.ask("GET", "", "", tries=1) as answer:
             if answer.status != 200:

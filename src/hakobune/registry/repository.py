@@ -58,13 +58,15 @@ class Access:
     """How a registry is reached.
 
     `host_dir` is a directory of containerd's `hosts.toml` files ("" for none), `default_scheme` replaces https for
-    hosts that none of them names, `headers` go with every request to the registry itself.
+    hosts that none of them names, `headers` go with every request to the registry itself. `keep`: a token server may
+    give a token to be kept in place of the password.
     """
 
     ask: Ask = nobody
     host_dir: str = ""
     default_scheme: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    keep: bool = False
 
 
 Open = Callable[[int], AsyncIterator[bytes]]

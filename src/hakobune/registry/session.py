@@ -35,7 +35,7 @@ class Session:
         self._access = access
         self._base = host.base
         self._fallback = host.fallback
-        self.authorization = Authorization(http, host, access.ask, lambda: self._base)
+        self.authorization = Authorization(http, host, access.ask, lambda: self._base, keep=access.keep)
 
     @property
     def base(self) -> str:

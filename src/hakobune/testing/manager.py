@@ -75,6 +75,11 @@ class PrivateManager:
         self._process.send_signal(number)
         return self._process.wait(START_SECONDS)
 
+    def wait(self) -> int:
+        """Until it has ended by itself; its exit status."""
+        assert self._process is not None
+        return self._process.wait(START_SECONDS)
+
     def kill(self) -> None:
         """kill -9."""
         self.signal(signal.SIGKILL)

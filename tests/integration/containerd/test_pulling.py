@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import hakobune
 from hakobune.containerd.client import Client
 from hakobune.containerd.client.transfer import Place, Platform, Progress
 from hakobune.errors import DataLoss, HakoError, ResourceExhausted
@@ -147,6 +150,42 @@ def test_killed_in_the_middle(manager: PrivateManager, registry: LyingRegistry) 
     )
 
 
+POINTS = sorted(
+    name
+    for path in Path(hakobune.__file__).parent.glob("containerd/transfer/*.py")
+    for name in re.findall(r'\breach\("([^"]+)"\)', path.read_text())
+)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at_each_step(point: str, registry: LyingRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAKOBUNE_FAILPOINT", point)
+    manager = PrivateManager()
+
+    async def begin() -> None:
+        client = await manager.client()
+        with pytest.raises(HakoError):
+            await pull(client, registry)
+        await client.close()
+
+    async def again() -> None:
+        client = await manager.client()
+        assert await client.images.list() == []
+        await pull(client, registry)
+        await whole(client, registry)
+        await client.close()
+
+    try:
+        manager.start()
+        loop(begin())
+        assert manager.wait() == -signal.SIGKILL
+        monkeypatch.delenv("HAKOBUNE_FAILPOINT")
+        manager.start()
+        loop(again())
+    finally:
+        manager.end()
+
+
 def test_a_part_that_was_damaged_is_fetched_again(manager: PrivateManager, registry: LyingRegistry) -> None:
     gate = registry.lies[registry.image.layers[0]] = Gate(HALF)
 
@@ -225,6 +264,26 @@ def test_two_share_the_work(manager: PrivateManager, registry: LyingRegistry) ->
 
     loop(story())
     assert ranges(registry) == [""]
+
+
+def test_two_unpack_it_once(manager: PrivateManager, registry: LyingRegistry) -> None:
+    """The second one waits for the snapshot that the first one makes."""
+    extracted: list[str] = []
+
+    async def told(said: Progress) -> None:
+        if said.event == "extracting":
+            extracted.append(said.name)
+
+    async def story() -> None:
+        clients = [await manager.client() for _ in range(3)]
+        await asyncio.gather(*(pull(client, registry, told) for client in clients))
+        await whole(clients[0], registry)
+        for client in clients:
+            await client.close()
+
+    loop(story())
+    assert len(extracted) == 1
+    assert len(ranges(registry)) == 1
 
 
 def test_other_bytes_are_refused_and_forgotten(manager: PrivateManager, registry: LyingRegistry) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hakobune.errors import InvalidArgument
 from hakobune.spec import reference
@@ -70,3 +74,31 @@ def test_tags() -> None:
         reference.parse("a").tagged("v 1")
     assert reference.is_digest(DIGEST)
     assert not reference.is_digest("sha256:ab")
+
+
+_WORDS = st.from_regex(r"[a-z0-9]{1,8}(?:(?:_|__|-{1,3})[a-z0-9]{1,8}){0,2}", fullmatch=True)
+_DOMAINS = st.sampled_from(
+    ["", "docker.io/", "localhost/", "a.test/", "localhost:5000/", "10.0.0.1:80/", "[::1]:5000/"]
+)
+_TAGS = st.one_of(st.just(""), st.from_regex(r":[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True))
+_DIGESTS = st.one_of(st.just(""), st.from_regex(r"@sha256:[a-f0-9]{64}", fullmatch=True))
+
+
+@given(_DOMAINS, st.lists(_WORDS, min_size=1, max_size=3), _TAGS, _DIGESTS)
+def test_whatever_is_read_is_read_again(domain: str, path: list[str], tag: str, digest: str) -> None:
+    """The full name and the familiar one stand for the same, and the parts are those that were written."""
+    found = reference.parse(f"{domain}{'/'.join(path)}{tag}{digest}")
+    assert reference.parse(str(found)) == found
+    assert reference.parse(found.familiar) == found
+    assert (found.tag, found.digest) == (tag[1:], digest[1:])
+    assert found.path.endswith("/".join(path))
+    assert found.whole().tag or found.digest
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_name_or_refused(text: str) -> None:
+    """What passes has no character that a URL or a path would take for something else."""
+    with contextlib.suppress(InvalidArgument):
+        found = reference.parse(text)
+        assert ".." not in found.path.split("/")
+        assert not set(str(found)) & set(" ?#%\\\n\0")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import secrets
+import weakref
 from collections.abc import Sequence
 
 from hakobune.containerd.diff.unpack import unpack
@@ -17,6 +19,7 @@ from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError, Invali
 
 _UNCOMPRESSED = "containerd.io/uncompressed"
 _CHAIN = "containerd.io/snapshot.ref"
+_TURNS: weakref.WeakValueDictionary[tuple[str, ...], asyncio.Lock] = weakref.WeakValueDictionary()
 
 
 def chain(parent: str, diff: str) -> str:
@@ -86,9 +89,22 @@ async def _layer(
     space, lease = blobs.namespace, blobs.lease
     if lease:
         leases.add(space, lease, f"snapshots/{snapshots.name}", name)
-    with contextlib.suppress(NotFound):
-        snapshots.stat(space, name)
-        return
+    async with _turn(space, snapshots.name, name):
+        with contextlib.suppress(NotFound):
+            snapshots.stat(space, name)
+            return
+        await _unpacked(blobs, snapshots, layer, diff, below, name, watch)
+
+
+def _turn(*snapshot: str) -> asyncio.Lock:
+    """Two transfers that want the same snapshot: the second one finds it made."""
+    return _TURNS.setdefault(snapshot, asyncio.Lock())
+
+
+async def _unpacked(
+    blobs: Blobs, snapshots: Snapshotter, layer: Node, diff: str, below: str, name: str, watch: Watch
+) -> None:
+    space, lease = blobs.namespace, blobs.lease
     key = f"extract-{secrets.token_hex(8)} {name}"
     mounts = await snapshots.make(space, key, below, {_CHAIN: name}, kind=ACTIVE, lease=lease)
     try:

@@ -28,6 +28,22 @@ def _os_release() -> Mapping[str, str]:
         return {}
 
 
+def _registries(config: Config) -> dict[str, Any]:
+    """What the settings say of registries, in dockerd's shape."""
+    networks = ["::1/128", *(rule for rule in config.insecure if "/" in rule), "127.0.0.0/8"]
+    hub = {"Name": "docker.io", "Mirrors": list(config.mirrors), "Secure": True, "Official": True}
+    others = {
+        rule: {"Name": rule, "Mirrors": [], "Secure": False, "Official": False}
+        for rule in config.insecure
+        if "/" not in rule
+    }
+    return {
+        "InsecureRegistryCIDRs": networks,
+        "IndexConfigs": {"docker.io": hub, **others},
+        "Mirrors": list(config.mirrors),
+    }
+
+
 @cache
 def _memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -123,7 +139,7 @@ def info(
         "OSType": "linux",
         "Architecture": os.uname().machine,
         "IndexServerAddress": "https://index.docker.io/v1/",
-        "RegistryConfig": {"InsecureRegistryCIDRs": [], "IndexConfigs": {}, "Mirrors": []},
+        "RegistryConfig": _registries(config),
         "NCPU": os.cpu_count() or 1,
         "MemTotal": _memory(),
         "GenericResources": None,

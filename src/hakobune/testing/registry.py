@@ -85,10 +85,18 @@ class RealRegistry:
         """Of its root."""
         return f"{'https' if self._tls else 'http'}://{self.name}"
 
+    def command(self) -> list[str]:
+        """What runs it."""
+        return [program(), "serve", str(self.base / "config.json")]
+
+    def forget(self) -> None:
+        """Everything that was pushed to it."""
+        shutil.rmtree(self.base / "data", ignore_errors=True)
+
     def __enter__(self) -> Self:
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
-                [program(), "serve", str(self.base / "config.json")],
+                self.command(),
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

@@ -19,16 +19,20 @@ from typing import Any
 
 import pytest
 
-from hakobune.errors import FailedPrecondition, HakoError, Unavailable
+from hakobune.errors import FailedPrecondition, HakoError, Unauthenticated, Unavailable
 from hakobune.registry import http, proxies, session, upload
+from hakobune.registry.login import login
 from hakobune.registry.remote import Remote, open_repository
-from hakobune.registry.repository import Access
+from hakobune.registry.repository import Access, Credentials
 from hakobune.spec.descriptor import Descriptor
 from hakobune.testing.registry import (
+    PASSWORD,
+    USER,
     Certificates,
     LyingRegistry,
     RealRegistry,
     Request,
+    TokenServer,
     free_port,
     program,
     sample,
@@ -274,3 +278,33 @@ def test_tags_in_pages() -> None:
 
     with RealRegistry() as registry:
         assert sorted(asking(registry.name, work)) == ["a", "b", "c"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not program(), reason="peer not installed: docker-registry")
+def test_an_identity_token_in_place_of_a_password() -> None:
+    """Login gets one, and it does for a password afterwards; the password is not sent with it."""
+
+    async def by_password(host: str) -> Credentials:
+        return Credentials(USER, PASSWORD)
+
+    async def by_token(host: str) -> Credentials:
+        return Credentials(secret=tokens.refresh_token)
+
+    async def push(repository: Remote) -> str:
+        return await repository.push_blob(
+            Descriptor("x", f"sha256:{hashlib.sha256(b'x').hexdigest()}", 1), one
+        )
+
+    async def one(offset: int) -> AsyncIterator[bytes]:
+        yield b"x"
+
+    with (
+        Certificates() as certificates,
+        TokenServer(certificates) as tokens,
+        RealRegistry(tokens) as registry,
+    ):
+        assert asyncio.run(login(registry.name, Access(by_password))) == tokens.refresh_token
+        with pytest.raises(Unauthenticated):
+            asyncio.run(login(registry.name, Access()))
+        assert asking(registry.name, push, Access(by_token)) == "pushed"

@@ -70,6 +70,16 @@ def test_the_file(tmp_path: Path) -> None:
     )
 
 
+def test_registries(tmp_path: Path) -> None:
+    found = with_file(
+        tmp_path,
+        {"registry-mirrors": ["https://m.test/"], "insecure-registries": ["10.0.0.0/8", "a.test:5000"]},
+    )
+    assert (found.mirrors, found.insecure) == (("https://m.test",), ("10.0.0.0/8", "a.test:5000"))
+    with pytest.raises(InvalidArgument, match="insecure registry"):
+        with_file(tmp_path, {"insecure-registries": ["a b/c"]})
+
+
 def test_what_is_said_twice(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match=r"specified both as a flag and .* file: bip: \(from flag: 10"):
         with_file(tmp_path, {"bip": "10.1.0.1/24"}, "--bip", "10.2.0.1/24")
@@ -117,6 +127,9 @@ def test_files_that_are_refused(tmp_path: Path, document: Any, word: str) -> Non
         (["--default-address-pool", "base=10.0.0.0/16,size=8"], "cannot be cut"),
         (["--default-address-pool", "base=10.0.0.1/16,size=24"], "host bits"),
         (["--default-address-pool", "10.0.0.0/16"], "default-address-pool"),
+        (["--registry-mirror", "mirror.test"], "invalid mirror"),
+        (["--registry-mirror", "https://mirror.test/path"], "invalid mirror"),
+        (["--insecure-registry", "http://a.test"], "insecure registry http://a.test is not valid"),
         (["--tlsverify"], "--tlsverify is not served yet"),
         (["--tlscert", "x"], "--tlscert is not served yet"),
         (["--add-runtime", "runc"], "--add-runtime: 'runc' is not of the form NAME=PATH"),

@@ -108,7 +108,9 @@ class RealRegistry:
                 return self
             except OSError:
                 if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise AssertionError(self.log.read_text()[-2000:]) from None
+                    said = self.log.read_text()[-2000:]
+                    self.__exit__()
+                    raise AssertionError(said) from None
                 time.sleep(0.02)
 
     def __exit__(self, *exc: object) -> None:

@@ -53,6 +53,17 @@ def test_the_life_of_a_container(engine: PrivateEngine) -> None:
     ok(engine.hako("volume", "rm", "kept"))
 
 
+def test_a_registry_needs_containerd_2(engine: PrivateEngine, real: RealContainerd) -> None:
+    """An older one has nobody who could transfer, and that is what the answer says."""
+    done = engine.hako("pull", "localhost:1/some/app:1")
+    assert done.returncode == 1
+    old = "needs containerd 2.0 or later" in done.stderr.replace("need containerd", "needs containerd")
+    assert old or "connection refused" in done.stderr, done.stderr
+    assert old == (
+        "1.6" in subprocess.run([real._program, "--version"], capture_output=True, text=True).stdout
+    )
+
+
 def test_everything_is_killed(engine: PrivateEngine, real: RealContainerd) -> None:
     """hakod and containerd: the container counts on, and new daemons find it."""
     ok(engine.hako("run", "-d", "--name", "count", STARTER, "sh", "-c", COUNTER))

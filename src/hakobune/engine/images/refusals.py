@@ -26,7 +26,7 @@ _DENIED = (
 )
 _FULL = "no space left on device"  # clients look for the kernel's words
 _NO_PLATFORM = "no match for platform"
-_UNKNOWN_SERVICE = "unknown service containerd.services.transfer"
+_UNKNOWN_SERVICE = "unknown service containerd.services."  # streams or transfers: both came with 2.0
 
 
 def of_pull(err: HakoError, name: Reference, platform: str) -> HakoError:

@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import tarfile
@@ -249,6 +250,50 @@ def test_a_client_that_goes_away_stops_its_pull(engine: PrivateEngine) -> None:
         assert ask(engine, "GET", f"/images/{registry.name}/cut:1/json")[0] == 404
         del registry.lies[registry.image.layers[0]]
         assert ask(engine, "POST", where)[1][-1]["status"].startswith("Status: Downloaded newer image")
+        assert ask(engine, "DELETE", f"/images/{registry.name}/cut:1")[0] == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["hako-containerd", "hakod"])
+def test_a_daemon_that_dies_in_a_pull(who: str) -> None:
+    """Its client is told, or cut off; the next pull goes on from what is on disk."""
+    held = threading.Event()
+
+    def half(request: Request, data: bytes) -> bool:
+        if held.is_set():
+            return False
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(data)))
+        request.end_headers()
+        request.wfile.write(data[: len(data) // 2])
+        held.wait(60)
+        request.close_connection = True
+        return True
+
+    with PrivateEngine() as engine, LyingRegistry(sample(20 << 20)) as registry:
+        layer = registry.image.layers[0]
+        registry.lies[layer] = half
+        where = f"/images/create?fromImage={registry.name}/cut&tag=1"
+        connection = Unix(str(engine.socket))
+        connection.request("POST", where)
+        answer = connection.getresponse()
+        part = engine.root / "d/containerd/io.containerd.content.v1.content/ingest"
+        while not any(file.stat().st_size > 9 << 20 for file in part.iterdir()):
+            time.sleep(0.01)
+        os.kill(engine.daemons()[who], signal.SIGKILL)
+        held.set()
+        if who == "hakod":
+            with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+                answer.read()
+            assert engine.process is not None
+            engine.process.wait()
+            engine.start()
+        else:
+            assert b'"error"' in answer.read()
+        connection.close()
+        assert ask(engine, "GET", "/images/json") == (200, [])
+        assert ask(engine, "POST", where)[1][-1]["status"].startswith("Status: Downloaded newer image")
+        assert registry.asked(layer)[-1].get("Range", "").startswith("bytes=")
         assert ask(engine, "DELETE", f"/images/{registry.name}/cut:1")[0] == 200
 
 

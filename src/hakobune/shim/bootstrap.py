@@ -15,8 +15,8 @@ from hakobune.errors import FailedPrecondition, HakoError
 from hakobune.failpoint import reach
 from hakobune.linux import memfd, oom_score, sockets, syscalls
 from hakobune.linux.sockets import Socket
-from hakobune.logs import render
 from hakobune.shim import handover, renewal, successor, title
+from hakobune.shim.following import follow
 from hakobune.shim.publish import Publisher, encode
 from hakobune.shim.rpc import Call, TaskServer
 from hakobune.shim.side import SideServer
@@ -82,7 +82,9 @@ class Shim:
         self._service = Service(self.loop, birth.id, birth.bundle, self)
         self._service.namespace = birth.namespace
         self._service.ahead = ahead
-        self._side = SideServer(self.loop, self._service, self._follow)
+        self._side = SideServer(
+            self.loop, self._service, lambda fd, fields: follow(self._service, fd, fields)
+        )
         self._service.on_side_path = self._listen_side
         self._rounds = 0
         self.loop.on_terminate = lambda: None  # a shim ends with its container, or when it is told to
@@ -99,25 +101,6 @@ class Shim:
             self._side.listen(path)
         except OSError as err:
             complain(f"listen on {path}", err)
-
-    def _follow(self, fd: int, fields: list[bytes]) -> None:
-        """`logs -f`: a worker reads the file for as long as the container lives, and then to its end."""
-        head, path, query = fields
-        self._service.member()  # raises while the connection is still the caller's
-        alive, ours = os.pipe2(os.O_CLOEXEC)  # our end closes when the log is complete: the worker's sign
-
-        def work(_near: Socket) -> None:
-            os.set_blocking(fd, True)
-            render.follow(fd, head, path.decode(), query.decode(), alive)
-
-        try:
-            self._service.follow(work, (fd, alive), ours)
-        except OSError:
-            os.close(ours)
-            raise
-        finally:
-            os.close(alive)
-        os.close(fd)
 
     # --- what the service tells ---
 

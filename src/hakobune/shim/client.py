@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hakobune.errors import HakoError, NotFound, Unavailable
 from hakobune.wire import side
@@ -27,6 +27,9 @@ class Side:
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._returned: list[socket.socket] = []
         self._seq = 0
+        self._drained: dict[str, asyncio.Event] = {}
+        self.on_input_end: Callable[[str], None] = lambda _exec_id: None  # a keeper's word
+        self.on_lost: Callable[[], None] = lambda: None  # the other side has gone, not we
         self._loop.add_reader(connection.fileno(), self._readable)
 
     @classmethod
@@ -57,9 +60,24 @@ class Side:
         """Give a connection that follows the log at `path`; `query` is logs.render.View.query()."""
         await self._call(side.LOGS, (head, path.encode(), query.encode()), client)
 
-    async def release(self, exec_id: str = "") -> None:
-        """The end of a process is recorded: its clients may know."""
-        await self._call(side.RELEASE, (exec_id.encode(),))
+    async def release(self, exec_id: str = "", status: int = 0) -> None:
+        """The end of a process is recorded: its clients may know. A keeper learns the exit status by this."""
+        await self._call(side.RELEASE, (exec_id.encode(), b"%d" % status))
+
+    async def expect(self, exec_id: str, *, terminal: bool, stdin: bool) -> None:
+        """To a keeper: have the FIFOs of an exec."""
+        await self._call(side.EXPECT, (exec_id.encode(), b"1" if terminal else b"", b"1" if stdin else b""))
+
+    async def drain(self, exec_id: str = "") -> None:
+        """To a keeper: returns when all output of a process that has ended is where it belongs."""
+        drained = self._drained.setdefault(exec_id, asyncio.Event())
+        try:
+            await self._call(side.DRAIN, (exec_id.encode(),))
+            await drained.wait()
+        finally:
+            self._drained.pop(exec_id, None)
+        if self.closed:
+            raise Unavailable("the keeper is gone")
 
     async def reclaim(self) -> list[socket.socket]:
         """Take back the connections that wait for the removal."""
@@ -102,10 +120,15 @@ class Side:
             packet, rights = b"", []
         if not packet:
             self.close()
+            self.on_lost()
             return
         kind, seq, fields = side.unpack(packet)
         if kind == side.RETURN and rights:
             self._returned.append(socket.socket(fileno=rights.pop(0)))
+        elif kind == side.INPUT_ENDED:
+            self.on_input_end(fields[0].decode())
+        elif kind == side.DRAINED and (drained := self._drained.get(fields[0].decode())) is not None:
+            drained.set()
         for extra in rights:
             os.close(extra)
         answer = self._waiting.get(seq)
@@ -130,6 +153,8 @@ class Side:
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(Unavailable("the shim is gone"))
+        for drained in self._drained.values():
+            drained.set()
         for returned in self._returned:
             returned.close()
 

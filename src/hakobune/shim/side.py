@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
+from typing import Protocol
 
 from hakobune.errors import HakoError, InvalidArgument, NotFound
 from hakobune.linux import sockets
@@ -20,7 +21,6 @@ from hakobune.task.lifecycle import Life
 from hakobune.task.loop import GONE, IN, Loop, complain
 from hakobune.task.luggage import Luggage, Packed
 from hakobune.task.process import Member
-from hakobune.task.service import Service
 from hakobune.wire import side
 
 REMOVAL_GRACE_SECONDS = 10.0
@@ -42,10 +42,20 @@ class Wait:
         self.duplex.close_after()
 
 
+class Processes(Protocol):
+    """Whose streams are given out: task.service, or a keeper."""
+
+    @property
+    def init(self) -> Member | None: ...
+    def member(self, exec_id: str = "") -> Member: ...
+    def release(self, member: Member) -> None: ...
+    def engine_gone(self) -> None: ...
+
+
 class SideServer:
     """Listens at one path for engines of our own user."""
 
-    def __init__(self, loop: Loop, service: Service, follow: Callable[[int, list[bytes]], None]) -> None:
+    def __init__(self, loop: Loop, service: Processes, follow: Callable[[int, list[bytes]], None]) -> None:
         self._loop = loop
         self._service = service
         self._follow = follow
@@ -53,7 +63,7 @@ class SideServer:
         self._path = ""
         self._engines: list[Socket] = []
         self._waits: list[Wait] = []
-        self._verbs: dict[int, Callable[[Socket, list[bytes], int], None]] = {
+        self.verbs: dict[int, Callable[[Socket, list[bytes], int], None]] = {
             side.ATTACH: self._attach,
             side.WAIT: self._wait,
             side.LOGS: self._logs,
@@ -139,6 +149,14 @@ class SideServer:
             os.close(extra)
         self._serve(engine, packet, rights[0] if rights else -1)
 
+    def tell(self, kind: int, *fields: bytes) -> None:
+        """To every engine, unasked."""
+        for engine in self._engines:
+            try:
+                engine.send(side.pack(kind, 0, *fields))
+            except OSError as err:
+                complain("tell the engine", err)
+
     def _lose(self, engine: Socket) -> None:
         self._loop.unwatch(engine.fileno())
         self._engines.remove(engine)
@@ -150,7 +168,7 @@ class SideServer:
         seq = 0
         try:
             kind, seq, fields = side.unpack(packet)
-            verb = self._verbs.get(kind)
+            verb = self.verbs.get(kind)
             if verb is None:
                 raise InvalidArgument(f"side message {kind} is unknown")
             verb(engine, fields, fd)

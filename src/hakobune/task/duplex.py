@@ -78,11 +78,16 @@ class Duplex:
         self._paused = paused
         self._watch()
 
-    def close_after(self) -> None:
-        """Close when all that was written is out."""
+    def close_after(self, done: Callable[[], None] = _nothing) -> None:
+        """Close when all that was written is out; `done` is called then."""
+
+        def finish() -> None:
+            self.close()
+            done()
+
         if not self.closed:
             self.pause(True)
-            self.out.finish(self.close)
+            self.out.finish(finish)
 
     def close(self) -> None:
         """Close now; silent when called twice."""

@@ -14,6 +14,7 @@ Imports: os, duplex, logs.json_file, wire.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from typing import Protocol
@@ -29,6 +30,7 @@ from hakobune.task.luggage import data as packed_data
 from hakobune.task.luggage import text as packed_text
 from hakobune.wire import side
 
+KNOCK_SECONDS, MOST_KNOCK_SECONDS = 0.005, 0.5  # between two tries to open a FIFO that nobody reads yet
 EARLY_LIMIT = 64 * 1024  # bytes of input kept for a process that is not there yet, before its senders wait
 _FRAME = {"stdout": b"\x01\0\0\0", "stderr": b"\x02\0\0\0"}
 _FLAG = {"stdout": side.STDOUT, "stderr": side.STDERR}
@@ -94,6 +96,7 @@ class Stdio:
         self._childs: list[int] = []
         self.size: tuple[int, int] | None = None  # rows, columns; asked for before the pty was there
         self.drained = False
+        self.on_input_end: Callable[[], None] = lambda: None  # what there was of input is out, and closed
         self.followers: list[
             int
         ] = []  # closed when the output is complete: the sign for those who read the log
@@ -112,6 +115,35 @@ class Stdio:
         self._open_fifos()
         self._input_ready()
         return Streams(stdin, stdout, stderr)
+
+    def join(self, log: Log | None, stdin: str, stdout: str, stderr: str) -> None:
+        """The process is another's, who has the other ends of these FIFOs ("" for none). Raises OSError.
+
+        A FIFO that nobody has opened for writing yet is not at its end: the kernel reports that after the first writer.
+        """
+        self._log = log
+        for stream, path in (("stdout", stdout), ("stderr", stderr)):
+            if path:
+                self._outputs[stream] = self._reader(
+                    stream, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                )
+        if stdin:
+            self._knock(stdin, KNOCK_SECONDS)
+        else:
+            self._input_ready()
+
+    def _knock(self, path: str, seconds: float) -> None:
+        """Open a FIFO as soon as it has a reader: what is written before, and closed, nobody would get."""
+        if self.drained:
+            return
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as err:
+            if err.errno == errno.ENXIO:
+                self._loop.later(seconds, lambda: self._knock(path, min(2 * seconds, MOST_KNOCK_SECONDS)))
+            return
+        self._input = self._feeder(fd)
+        self._input_ready()
 
     def made(self) -> None:
         """The process has its ends: close ours of them."""
@@ -324,6 +356,7 @@ class Stdio:
 
     def _input_gone(self) -> None:
         self._input = None
+        self.on_input_end()
 
     def close_stdin(self) -> None:
         """End of input, after what is still on its way; a terminal keeps its own."""
@@ -334,7 +367,7 @@ class Stdio:
             self._early_end = True
         elif self._input is not None and not self.terminal:
             self._input_closing = True
-            self._input.close_after()
+            self._input.close_after(self.on_input_end)
 
     def resize(self, rows: int, columns: int) -> None:
         """A new window size for the pty: kept for it while it is not there yet, silent without one."""

@@ -1,6 +1,6 @@
 """A private real containerd, Debian's or a current one, for tests: own roots and socket; leaves nothing.
 
-It finds our shim's program on its PATH. Plug-ins that tests do not need are off. Imports: subprocess.
+It finds our shim's program on its PATH, and before all others the shims that were built with it. Plug-ins that tests do not need are off. Imports: subprocess.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class RealContainerd:
     def start(self) -> None:
         """Returns when it serves. Raises TimeoutError with its log."""
         environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{Path(self._program).parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HAKO_SHIM_STATE": str(self.base / "s"),
         }
         with open(self.base / "log", "ab") as log:

@@ -112,6 +112,10 @@ class Deps:
         """Where its shim listens for us."""
         return os.path.join(self.sides, container.id[:24])
 
+    def fifos(self, container: Container) -> str:
+        """Where the streams of a container are whose shim is another's."""
+        return os.path.join(self.sides, f"{container.id[:24]}.streams")
+
     def drop_side(self, container: Container) -> None:
         """Take away the socket that a shim has left when it was killed; silent when there is none."""
         with contextlib.suppress(OSError):

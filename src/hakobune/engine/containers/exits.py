@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import sys
 
-from hakobune.engine.containers import lifecycle, remove, start
+from hakobune.engine.containers import keeping, lifecycle, remove, start
 from hakobune.engine.containers.deps import Deps, now
 from hakobune.engine.containers.model import Container, Waiter
 from hakobune.engine.containers.wait import CONDITIONS, answer, answer_ended
@@ -38,6 +38,7 @@ async def ended(deps: Deps, container: Container, end: Ended) -> None:
 async def _end(deps: Deps, container: Container, end: Ended) -> bool:
     """Record, release, clean up; returns whether it is to start again."""
     reach("engine.exit.heard")
+    await keeping.drain(deps, container)
     state = container.state
     ran = max(0.0, (end.at - state.started_at) / 1e9)
     state.status, state.pid = "exited", 0
@@ -56,7 +57,7 @@ async def _end(deps: Deps, container: Container, end: Ended) -> bool:
     container.network = {}
     deps.store.save_at_last(container)
     reach("engine.exit.recorded")
-    await _release(container)
+    await _release(container, end.exit_code)
     reach("engine.exit.released")
     deps.tell(container, "die", exitCode=str(end.exit_code), execDuration=str(int(ran)))
     try:
@@ -68,13 +69,14 @@ async def _end(deps: Deps, container: Container, end: Ended) -> bool:
     with contextlib.suppress(HakoError, OSError):
         deps.networks.detach(container.id)
     deps.drop_side(container)
+    keeping.drop(deps, container)
     container.execs.clear()
     reach("engine.exit.settled")
     container.ended.set()
     return again
 
 
-async def _release(container: Container) -> None:
+async def _release(container: Container, status: int) -> None:
     """The shim may answer its clients; those that wait for the removal come back to us."""
     side, container.side = container.side, None
     lent, container.lent = container.lent, []
@@ -84,7 +86,7 @@ async def _release(container: Container) -> None:
             for client in await side.reclaim():
                 container.waiters.append(Waiter(Taken(client, b""), "removed", b""))
             told = ("removed",)
-            await side.release()
+            await side.release(status=status)
             told = CONDITIONS
     except HakoError:
         pass  # the shim was killed: its clients are answered here

@@ -111,6 +111,8 @@ class Container:
     removed: bool = False
     execs: dict[str, Any] = field(default_factory=dict)
     restart: asyncio.Task[None] | None = None
+    reviving: asyncio.Task[None] | None = None  # its keeper
+    closing_input: asyncio.Task[None] | None = None
     backoff: float = 0.0
     size: int = 0
 

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hakobune.engine.containers import files, lifecycle, request, rootfs, users
+from hakobune.engine.containers import files, keeping, lifecycle, request, rootfs, users
 from hakobune.engine.containers.deps import Deps, now
 from hakobune.engine.containers.model import Container, Waiter
 from hakobune.engine.containers.spec import NEW, Identity, Surroundings, build
@@ -73,11 +73,11 @@ async def _launch(deps: Deps, container: Container) -> int:
     reach("engine.start.network")
     spec = build(container, _surroundings(deps, container, identity, attachment))
     reach("engine.start.files")
-    await deps.runtime.create(
-        container.id, container.image_name, spec, container.rootfs, _streams(deps, container), kind
-    )
+    streams = wanted_streams(deps, container)
+    told = streams if kind.own else await keeping.begin(deps, container, streams)
+    await deps.runtime.create(container.id, container.image_name, spec, container.rootfs, told, kind)
     reach("engine.start.created")
-    container.side = await Side.connect(deps.side_path(container))
+    container.side = await side_of(deps, container)
     reach("engine.start.side")
     await _hand_over(container, container.side)
     reach("engine.start.handed")
@@ -279,7 +279,15 @@ def _running(deps: Deps, reference: str, kind: str) -> Container:
     return owner
 
 
-def _streams(deps: Deps, container: Container) -> Streams:
+async def side_of(deps: Deps, container: Container) -> Side:
+    """A connection to whoever has its streams: its shim, or a keeper. Raises Unavailable."""
+    if keeping.kept(deps, container):
+        return await keeping.connect(deps, container, wanted_streams(deps, container))
+    return await Side.connect(deps.side_path(container))
+
+
+def wanted_streams(deps: Deps, container: Container) -> Streams:
+    """Of init, as our own shim is told."""
     config = container.config
     output = "attach:"
     if path := deps.log_path(container):
@@ -320,6 +328,7 @@ async def _failed(deps: Deps, container: Container, err: HakoError) -> None:
     with contextlib.suppress(HakoError):
         await deps.runtime.delete(container.id)
     deps.drop_side(container)
+    keeping.drop(deps, container)
     for lent in container.lent:
         lent.waiter.taken.sock.close()
     container.lent.clear()
@@ -353,12 +362,18 @@ def exit_code(text: str) -> int:
     return 126 if any(words in lowered for words in _NOT_EXECUTABLE) else 128
 
 
+def reason(err: HakoError) -> str:
+    """What is wrong with a command, without the words that runtimes and shims put before it."""
+    return str(err).rpartition("unable to start container process: ")[2].removesuffix(": unknown")
+
+
 def translated(err: HakoError) -> HakoError:
     """A start's failure with the words around it that clients know; 400 when the command is at fault."""
-    if str(err).startswith(('exec: "', "exec ")):
+    said = reason(err)
+    if said.startswith(('exec: "', "exec ")):
         return InvalidArgument(
             "failed to create task for container: failed to create shim task: OCI runtime create failed: "
-            f"unable to start container process: {err}"
+            f"unable to start container process: {said}"
         )
     if isinstance(err, NotFound) and "snapshot" in str(err):
         return HakoError(f"the container's file system is gone: {err}")

@@ -12,12 +12,11 @@ import os
 import shutil
 import sys
 
-from hakobune.engine.containers import exits, lifecycle, remove, start
+from hakobune.engine.containers import exits, keeping, lifecycle, remove, start
 from hakobune.engine.containers.deps import Deps, now
 from hakobune.engine.containers.model import Container
 from hakobune.engine.runtime import Ended, Standing
 from hakobune.errors import HakoError, NotFound
-from hakobune.shim.client import Side
 
 PATIENCE_SECONDS = 10.0  # with a shim that does not answer
 SLOW = "unknown"  # the status of a task whose shim does not answer in time: nobody knows of an end
@@ -58,13 +57,22 @@ async def sweep(deps: Deps) -> None:
     for name in os.listdir(deps.root):
         if name not in known:
             await asyncio.to_thread(shutil.rmtree, os.path.join(deps.root, name), ignore_errors=True)
-    sockets = {os.path.basename(deps.side_path(container)) for container in deps.store}
-    for name in set(os.listdir(deps.sides)) - sockets:
-        with contextlib.suppress(OSError):
-            os.unlink(os.path.join(deps.sides, name))
+    _sweep_sides(deps)
     deps.volumes.keep_users(known)
     deps.networks.keep(known)
     deps.execs.keep(known)
+
+
+def _sweep_sides(deps: Deps) -> None:
+    """Sockets of shims, and directories of keepers, that belong to no container on record."""
+    known = {
+        os.path.basename(path(container)) for container in deps.store for path in (deps.side_path, deps.fifos)
+    }
+    for name in set(os.listdir(deps.sides)) - known:
+        path = os.path.join(deps.sides, name)
+        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 async def _settled(deps: Deps, container: Container, task: Standing | None) -> None:
@@ -124,7 +132,7 @@ async def _adopt(deps: Deps, container: Container, task: Standing) -> None:
         container.state.status, container.state.pid = task.status, task.pid
     container.rootfs = ()
     await _ask_for_oom(deps, container)
-    container.side = await Side.connect(deps.side_path(container))
+    container.side = await start.side_of(deps, container)
     if container.networked:
         try:
             container.network = start.settings(deps.networks.adopt(container.id, container.state.pid))
@@ -136,7 +144,7 @@ async def _adopt(deps: Deps, container: Container, task: Standing) -> None:
 async def _bury(deps: Deps, container: Container, task: Standing | None) -> None:
     """It ended while no engine was there."""
     try:
-        container.side = await Side.connect(deps.side_path(container))
+        container.side = await start.side_of(deps, container)
     except HakoError:
         container.side = None
     code, at = (task.exit_code, task.exited_at) if task is not None else (LOST, now())
@@ -166,6 +174,7 @@ async def _tidy(deps: Deps, container: Container, task: Standing | None) -> None
     if task is not None:
         await deps.runtime.delete(container.id)
     deps.networks.detach(container.id)
+    keeping.drop(deps, container)
     if container.auto_remove and container.state.started_at:
         await remove.remove(deps, container, volumes=True)
         return

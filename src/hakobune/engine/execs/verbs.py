@@ -11,13 +11,14 @@ import contextlib
 import secrets
 from typing import Any
 
+from hakobune.engine.containers import keeping
 from hakobune.engine.containers.attach import parse_detach_keys
 from hakobune.engine.containers.deps import Deps
 from hakobune.engine.containers.model import Container
 from hakobune.engine.containers.request import check_directory
 from hakobune.engine.containers.rootfs import opened_of, read
 from hakobune.engine.containers.spec import Identity, environment, process_document, security_options
-from hakobune.engine.containers.start import exit_code
+from hakobune.engine.containers.start import exit_code, reason
 from hakobune.engine.containers.users import resolve
 from hakobune.engine.execs.model import Exec, Execs
 from hakobune.engine.http.message import Request, Response, Taken, upgrade_head
@@ -125,7 +126,10 @@ async def _run(
     async with one.lock:
         execs.save_if_possible(one)
         try:
-            if not await _prepared(deps, container, one, streams):
+            if keeping.kept(deps, container):
+                told = await keeping.expect(deps, container, one.id, streams)
+                await deps.runtime.exec(container.id, one.id, document, told)
+            elif not await _prepared(deps, container, one, streams):
                 await deps.runtime.exec(container.id, one.id, document, streams)
             if taken is not None:
                 await _attach(container, one, taken, head)
@@ -133,10 +137,13 @@ async def _run(
         except HakoError as err:
             one.status, one.exit_code = "exited", exit_code(str(err))
             execs.save_if_possible(one)
+            if container.side is not None and keeping.kept(deps, container):
+                with contextlib.suppress(HakoError):
+                    await container.side.release(one.id, one.exit_code)
             with contextlib.suppress(HakoError):
                 await deps.runtime.forget_exec(container.id, one.id)
             raise InvalidArgument(
-                f"OCI runtime exec failed: exec failed: unable to start container process: {err}"
+                f"OCI runtime exec failed: exec failed: unable to start container process: {reason(err)}"
             ) from err
         one.status = "running"
         execs.save_if_possible(one)
@@ -151,7 +158,7 @@ def prepare(deps: Deps, container: Container, one: Exec) -> None:
 
     Only a guess: whatever is wrong with it, or has changed by then, is done again by the start.
     """
-    if one.tty:
+    if one.tty or keeping.kept(deps, container):
         return  # the size of its terminal comes with the start
 
     async def work() -> None:
@@ -255,23 +262,24 @@ async def ended(deps: Deps, execs: Execs, container: Container, end: Ended) -> N
     try:
         one = execs.get(end.process)
     except HakoError:  # of an engine that died before it had recorded it: its clients wait all the same
-        await _let_go(deps, container, end.process)
+        await _let_go(deps, container, end)
         return
+    await keeping.drain(deps, container, one.id)
     async with one.lock:
         if one.status != "running":
             return
         one.status, one.exit_code, one.pid = "exited", end.exit_code, 0
         execs.save_if_possible(one)
     deps.tell(container, "exec_die", execID=one.id, exitCode=str(end.exit_code))
-    await _let_go(deps, container, one.id)
+    await _let_go(deps, container, end)
 
 
-async def _let_go(deps: Deps, container: Container, process: str) -> None:
+async def _let_go(deps: Deps, container: Container, end: Ended) -> None:
     if container.side is not None:
         with contextlib.suppress(HakoError):
-            await container.side.release(process)
+            await container.side.release(end.process, end.exit_code)
     with contextlib.suppress(HakoError):
-        await deps.runtime.forget_exec(container.id, process)
+        await deps.runtime.forget_exec(container.id, end.process)
 
 
 async def resize(deps: Deps, one: Exec, rows: int, columns: int) -> None:

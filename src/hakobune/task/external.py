@@ -19,7 +19,6 @@ from typing import Any
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import FailedPrecondition, HakoError, Internal, InvalidArgument, NotFound
-from hakobune.failpoint import reach
 from hakobune.linux import sockets
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
@@ -54,13 +53,11 @@ class External:
         about = note(dict(config.get("annotations") or {}))
         path = str((config.get("linux") or {}).get("cgroupsPath") or "")
         _record(bundle, self.program, path)
-        reach("external.create.recorded")
         _mount_root(creation)
         planned()
         run = _Run(self.program, creation.id, bundle)
         try:
             pid, console = run.process("create", ("--bundle", bundle), streams)
-            reach("external.create.made")
             messages.say_cgroup(near, _cgroup_of(pid), about)
             messages.say_pid(near, pid)
             messages.say_ready(near, [], console)

@@ -16,7 +16,6 @@ from hakobune.engine.containers.deps import Deps
 from hakobune.engine.containers.model import Container
 from hakobune.engine.runtime import Streams
 from hakobune.errors import HakoError, Unavailable
-from hakobune.failpoint import reach
 from hakobune.shim.client import Side
 from hakobune.wire.side import fifo
 
@@ -32,7 +31,6 @@ async def begin(deps: Deps, container: Container, wanted: Streams) -> Streams:
     """A keeper for init; what to tell the shim of its streams. Raises Unavailable."""
     drop(deps, container)
     os.makedirs(deps.fifos(container), mode=0o700)
-    reach("engine.keeper.made")
     await _start(deps, container, wanted)
     return _paths(deps, container, "", stdin=bool(wanted.stdin), terminal=wanted.terminal)
 

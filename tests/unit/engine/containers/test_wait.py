@@ -44,7 +44,7 @@ class Stage:
         self._alive()
         return []
 
-    async def release(self) -> None:
+    async def release(self, *, status: int) -> None:
         self._alive()
         for client in self.held:
             client.send(ANSWER[len(wait.HEAD) :])
@@ -61,7 +61,7 @@ class Stage:
 
     async def end(self) -> None:
         self.container.state.running = False
-        await exits._release(self.container)
+        await exits._release(self.container, 0)
         self.container.ended.set()
 
     async def answer(self) -> bytes:

@@ -117,6 +117,12 @@ def test_the_life_of_a_container(stack: Stack, runtime: str) -> None:
     stack.ok("rm", "-f", "one")
 
 
+def test_a_time_limit_needs_our_shim(stack: Stack) -> None:
+    refused = stack.hako("run", "--rm", "--timeout", "5", "--runtime", SHIM, STARTER, "true")
+    assert (refused.returncode, "runtime io.containerd.runc.v2 has another" in refused.stderr) == (125, True)
+    assert stack.ok("ps", "-aq") == ""
+
+
 def test_a_terminal(stack: Stack, runtime: str) -> None:
     line = [sys.executable, "-I", "-m", "hakobune.cmd.hako", "-H", stack.engine.host, "run", "--rm", "-it",
             "--runtime", runtime, STARTER, "sh", "-c", "stty size; read x; echo got $x; exit 9"]  # fmt: skip

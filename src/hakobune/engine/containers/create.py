@@ -24,13 +24,22 @@ from hakobune.errors import HakoError, InvalidArgument
 from hakobune.failpoint import reach
 
 
+def _choose_runtime(deps: Deps, host: dict[str, Any]) -> None:
+    """Put it on record. Raises InvalidArgument for one that is unknown, or cannot do what is asked for."""
+    host["Runtime"] = name = deps.runtimes.name_of(host["Runtime"])
+    if int((host["Annotations"] or {}).get(request.TIMEOUT, "0")) and not deps.runtimes.of(name).own:
+        raise InvalidArgument(
+            f"a time limit is kept by Hakobune's own shim, and runtime {name} has another: leave --timeout out"
+        )
+
+
 async def create(deps: Deps, name: str, body: Any) -> tuple[Container, list[str]]:
     """A new container, and warnings for the client.
 
     Raises InvalidArgument, NotFound (image), Conflict (name); nothing is left then.
     """
     config, host, endpoints = request.parse(body)
-    host["Runtime"] = deps.runtimes.name_of(host["Runtime"])
+    _choose_runtime(deps, host)
     if name:
         name = check_name(name)
         deps.store.check_free(name)

@@ -31,11 +31,13 @@ IMAGE = {
     "history": ("images", "Show how an image was made"),
     "import": ("images", "Make an image of a root file system in a tar archive"),
     "inspect": ("inspect", "Show all that is known of images"),
+    "load": ("archives", "Take images out of an archive"),
     "ls": ("images", "List images"),
     "prune": ("images", "Remove images that nothing needs"),
     "pull": ("pull", "Fetch an image"),
     "push": ("pull", "Send an image to its registry"),
     "rm": ("images", "Remove images"),
+    "save": ("archives", "Write images to an archive"),
     "tag": ("images", "Give an image one more name"),
 }
 VOLUME = {
@@ -81,10 +83,12 @@ TOP = {
     "images": ("image", "ls"),
     "import": ("image", "import"),
     "info": ("system", "info"),
+    "load": ("image", "load"),
     "ps": ("container", "ls"),
     "pull": ("image", "pull"),
     "push": ("image", "push"),
     "rmi": ("image", "rm"),
+    "save": ("image", "save"),
     "tag": ("image", "tag"),
 }
 _ALONE = {

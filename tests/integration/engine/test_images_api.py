@@ -108,8 +108,8 @@ def test_the_life_of_an_image(engine: PrivateEngine) -> None:
             "connect: connection refused",
         ),
         ("GET", "/images/search", 400, "term is not given"),
-        ("GET", "/images/get?names=x", 501, "not served yet"),
-        ("POST", "/images/load", 501, "not served yet"),
+        ("GET", "/images/get?names=x", 404, "No such image: x"),
+        ("POST", "/images/load", 400, "archive"),
         ("POST", "/images/a/b/push?tag=A+B", 400, "invalid tag format"),
         ("GET", "/images/nope/json", 404, "No such image: nope:latest"),
         (

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 from hakobune.containerd.client.connection import Connection
 from hakobune.containerd.client.mounts import descriptor_from
 from hakobune.containerd.wire import pack, unpack_as
-from hakobune.errors import HakoError
+from hakobune.errors import HakoError, Unavailable
 from hakobune.proto import transfer_pb2, types_pb2
 from hakobune.proto import transfer_types_pb2 as pb
 from hakobune.proto.streaming_pb2 import StreamInit
@@ -28,6 +28,10 @@ from hakobune.transport.grpc_runtime import aio, error_of
 
 _SERVICE = "containerd.services.transfer.v1.Transfer"
 _STREAMING = "containerd.services.streaming.v1.Streaming"
+_PIECE = 32 * 1024  # bytes, as containerd sends them
+# Of an archive that is read. Wide, because a write that meets the end of the stream breaks the whole call in gRPC's
+# library, together with what is still to be read; HTTP/2 holds back a manager that is faster than our client.
+_WINDOW = 1 << 30
 _LAST_SECONDS = 2.0  # for progress that is still on its way when the call has ended
 
 
@@ -82,9 +86,7 @@ class Transfer:
 
     async def pull(self, place: Place, name: str, platform: Platform, snapshotter: str, told: Told) -> None:
         """Fetch for one platform, unpack it, and give it `name`. Cancelled, the manager stops, too."""
-        wanted = types_pb2.Platform(
-            os=platform.os, architecture=platform.architecture, variant=platform.variant
-        )
+        wanted = _platform(platform)
         store = pb.ImageStore(
             name=name,
             platforms=[wanted],
@@ -97,6 +99,46 @@ class Transfer:
         """Send the image `name` of the store."""
         async with self._registry(place) as registry:
             await self._call(pb.ImageStore(name=name), registry, told)
+
+    async def load(
+        self, archive: AsyncIterator[bytes], platform: Platform, snapshotter: str, told: Told
+    ) -> None:
+        """The images of an archive into the store, each by its own name, "<none>@<digest>" without one.
+
+        Those for `platform` are unpacked. Cancelled, the manager stops, too.
+        """
+        wanted = _platform(platform)
+        store = pb.ImageStore(
+            unpacks=[pb.UnpackConfiguration(platform=wanted, snapshotter=snapshotter)],
+            extra_references=[
+                pb.ImageReference(
+                    name="<none>",
+                    is_prefix=True,
+                    allow_overwrite=True,
+                    add_digest=True,
+                    skip_named_digest=True,
+                )
+            ],
+        )
+        async with self._opened("archive") as (name, call):
+            sending = asyncio.create_task(_send(call, archive))
+            try:
+                await self._call(pb.ImageImportStream(stream=name), store, told)
+            finally:
+                await _end(sending)
+
+    async def save(self, names: Sequence[str], platform: Platform) -> AsyncIterator[bytes]:
+        """One archive of these images, in pieces. Raises NotFound before the first; closed early, the manager stops."""
+        store = pb.ImageStore(extra_references=[pb.ImageReference(name=name) for name in names])
+        async with self._opened("archive") as (name, call):
+            place = pb.ImageExportStream(stream=name, platforms=[_platform(platform)])
+            working = asyncio.create_task(self._call(store, place, _hear_nothing))
+            try:
+                async for piece in _receive(call):
+                    yield piece
+                await working
+            finally:
+                await _end(working)
 
     @contextlib.asynccontextmanager
     async def _registry(self, place: Place) -> AsyncIterator[pb.OCIRegistry]:
@@ -140,6 +182,51 @@ class Transfer:
             raise error_of(failure) from None
         finally:
             call.cancel()
+
+
+def _platform(platform: Platform) -> types_pb2.Platform:
+    return types_pb2.Platform(os=platform.os, architecture=platform.architecture, variant=platform.variant)
+
+
+async def _hear_nothing(_progress: Progress) -> None:
+    """Of an archive that is written, its bytes are the progress."""
+
+
+async def _send(call: Any, archive: AsyncIterator[bytes]) -> None:
+    """As much as the manager's window allows, in pieces."""
+    window = 0
+    async for part in archive:
+        view = memoryview(part)
+        while view:
+            while window <= 0:
+                window += await _window(call)
+            piece = view[: min(_PIECE, window)]
+            await call.write(pack(pb.Data(data=bytes(piece))))
+            window -= len(piece)
+            view = view[len(piece) :]
+    await call.done_writing()
+
+
+async def _window(call: Any) -> int:
+    update = pb.WindowUpdate()
+    message = await call.read()
+    if not isinstance(message, AnyMessage) or not unpack_as(message, update):
+        raise Unavailable("the manager reads no more of the archive")
+    return update.update
+
+
+async def _receive(call: Any) -> AsyncIterator[bytes]:
+    """To the manager's end of the stream."""
+    await call.write(pack(pb.WindowUpdate(update=_WINDOW)))
+    left = _WINDOW
+    while isinstance(message := await call.read(), AnyMessage):
+        piece = pb.Data()
+        if unpack_as(message, piece):
+            left -= len(piece.data)
+            if left <= _WINDOW // 2:
+                await call.write(pack(pb.WindowUpdate(update=_WINDOW - left)))
+                left = _WINDOW
+            yield piece.data
 
 
 async def _end(task: asyncio.Task[None]) -> None:

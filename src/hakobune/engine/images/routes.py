@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from hakobune.engine.http.message import JSON_HEADERS, Request, Response, json_response
 from hakobune.engine.http.router import Route
-from hakobune.engine.images import credentials, document, importing, progress, pull, push
+from hakobune.engine.images import archive, credentials, document, importing, progress, pull, push
 from hakobune.engine.images.images import Images
 from hakobune.engine.images.listing import listing
 from hakobune.engine.images.registries import Registries
@@ -53,6 +53,16 @@ def routes(
     async def clean(request: Request) -> Response:
         return json_response(await prune(images, request.query.filters()))
 
+    async def save(request: Request) -> Response:
+        names = [request.params["name"]] if "name" in request.params else request.query.all("names")
+        parts = await archive.save(images, names, archive.platform(request.query.all("platform")))
+        return Response(200, parts, (("Content-Type", "application/x-tar"),))
+
+    async def load(request: Request) -> Response:
+        where = archive.platform(request.query.all("platform"))
+        parts = await pull.begun(archive.load(images, request.stream(), where))
+        return Response(200, progress.guarded(parts), JSON_HEADERS)
+
     async def not_yet(request: Request) -> Response:
         raise Unimplemented(
             f"{request.method} {request.path} is not served yet: images come from an import and from hako/starter"
@@ -60,14 +70,14 @@ def routes(
 
     return [
         Route("GET", "/images/json", list_all),
-        Route("GET", "/images/get", not_yet),
-        Route("POST", "/images/load", not_yet),
+        Route("GET", "/images/get", save),
+        Route("POST", "/images/load", load),
         Route("POST", "/images/create", make),
         Route("POST", "/images/prune", clean, uninterrupted=True),
         Route("POST", "/commit", not_yet),
         Route("GET", "/images/{name}/json", show),
         Route("GET", "/images/{name}/history", history),
-        Route("GET", "/images/{name}/get", not_yet),
+        Route("GET", "/images/{name}/get", save),
         Route("POST", "/images/{name}/push", send),
         Route("POST", "/images/{name}/tag", name, uninterrupted=True),
         Route("DELETE", "/images/{name}", drop, uninterrupted=True),

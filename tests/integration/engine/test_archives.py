@@ -1,0 +1,106 @@
+"""save and load: what we write we read, and so do skopeo and dockerd's own command; what is no archive is refused."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.integration.conftest import STARTER
+
+from hakobune.testing.engine import PrivateEngine
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[PrivateEngine]:
+    with PrivateEngine() as running:
+        yield running
+
+
+@pytest.fixture
+def saved(engine: PrivateEngine, tmp_path: Path) -> Path:
+    """Two names of one image in an archive; the engine has neither any more."""
+    ok(engine, "pull", "-q", STARTER)
+    ok(engine, "tag", STARTER, "two:x")
+    ok(engine, "save", "-o", str(tmp_path / "s.tar"), STARTER, "two:x")
+    ok(engine, "rmi", "two:x", STARTER)
+    return tmp_path / "s.tar"
+
+
+def ok(engine: PrivateEngine, *words: str, **options: object) -> str:
+    done = engine.hako(*words, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return str(done.stdout).strip()
+
+
+def names(engine: PrivateEngine) -> set[str]:
+    return set(ok(engine, "images", "--format", "{{.Repository}}:{{.Tag}}").split())
+
+
+def test_there_and_back(engine: PrivateEngine, saved: Path) -> None:
+    assert sorted(ok(engine, "load", "-i", str(saved)).splitlines()) == [
+        f"Loaded image: {STARTER}:latest", "Loaded image: two:x",
+    ]  # fmt: skip
+    assert names(engine) >= {f"{STARTER}:latest", "two:x"}
+    assert ok(engine, "run", "--rm", "two:x", "echo", "ran") == "ran"
+    assert "<none>:<none>" not in names(engine)
+
+
+def test_compressed_from_a_pipe(engine: PrivateEngine, saved: Path) -> None:
+    with gzip.open(saved.with_suffix(".gz"), "wb", 1) as file:
+        file.write(saved.read_bytes())
+    with saved.with_suffix(".gz").open("rb") as file:
+        assert "Loaded image: two:x" in ok(engine, "load", stdin=file)
+
+
+def test_docker_and_skopeo_read_and_write_it(engine: PrivateEngine, saved: Path) -> None:
+    docker, skopeo = shutil.which("docker"), shutil.which("skopeo")
+    if not docker or not skopeo:
+        pytest.skip("peer not installed: docker, skopeo")
+    host = ["docker", "-H", engine.host]
+    subprocess.run([*host, "load", "-i", str(saved)], check=True, capture_output=True)
+    again = subprocess.run([*host, "save", "two:x"], check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(again)) as tar:
+        listed = json.load(tar.extractfile("manifest.json") or io.BytesIO())
+    assert listed[0]["RepoTags"] == ["docker.io/library/two:x"]
+    layout = saved.with_name("o.tar")
+    subprocess.run([skopeo, "copy", f"docker-archive:{saved}:two:x", f"oci-archive:{layout}:three:y"], check=True,
+                   capture_output=True)  # fmt: skip
+    assert ok(engine, "load", "-i", str(layout)) == "Loaded image: three:y"
+    assert ok(engine, "run", "--rm", "three:y", "echo", "ran") == "ran"
+    nameless = saved.with_name("n.tar")
+    subprocess.run([skopeo, "copy", f"docker-archive:{saved}:two:x", f"oci-archive:{nameless}"], check=True,
+                   capture_output=True)  # fmt: skip
+    assert ok(engine, "load", "-i", str(nameless)).startswith("Loaded image ID: sha256:")
+
+
+def test_a_name_that_stood_for_another_image(engine: PrivateEngine, saved: Path) -> None:
+    """The other one stays, without a name."""
+    empty = saved.with_name("empty.tar")
+    with tarfile.open(empty, "w") as tar:
+        tar.addfile(tarfile.TarInfo("file"))
+    identity = ok(engine, "import", str(empty), "two:x")
+    ok(engine, "load", "-i", str(saved))
+    assert ok(engine, "inspect", "-f", "{{.Id}}", identity) == identity
+    assert ok(engine, "inspect", "-f", "{{.Id}}", "two:x") != identity
+    ok(engine, "rmi", identity)
+
+
+def test_what_is_refused(engine: PrivateEngine, tmp_path: Path) -> None:
+    before = names(engine)
+    (tmp_path / "no.tar").write_bytes(b"this is no archive" * 100)
+    assert "tar" in engine.hako("load", "-i", str(tmp_path / "no.tar")).stderr
+    missing = engine.hako("save", "nope")
+    assert (missing.returncode, "No such image: nope" in missing.stderr) == (1, True)
+    with tarfile.open(tmp_path / "other.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("file"))
+    assert "Error response from daemon" in engine.hako("load", "-i", str(tmp_path / "other.tar")).stderr
+    assert names(engine) == before

@@ -50,6 +50,12 @@ def _encode(message: Message) -> bytes:
     return message.SerializeToString()
 
 
+def _cancelled() -> bool:
+    """Whether somebody has asked the present task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def _unsent(failure: aio.AioRpcError) -> bool:
     """Whether nobody listened, so that the request cannot have been heard."""
     return failure.code() is grpc.StatusCode.UNAVAILABLE and (failure.details() or "").startswith(
@@ -97,6 +103,10 @@ class Connection:
                     return await call(request, metadata=self._metadata())  # type: ignore[no-any-return]
                 except aio.UsageError:
                     raise Unavailable(f"the connection to {self.address} is closed") from None
+                except asyncio.CancelledError:
+                    if self._closed and not _cancelled():  # our own close has met the call
+                        raise Unavailable(f"the connection to {self.address} is closed") from None
+                    raise
                 except aio.AioRpcError as failure:
                     now = asyncio.get_running_loop().time()
                     deadline = deadline or now + self._patience

@@ -22,9 +22,8 @@ from hakobune.errors import FailedPrecondition, HakoError, Internal, InvalidArgu
 from hakobune.linux import sockets
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
-from hakobune.oci.init import messages
+from hakobune.oci.init import messages, parent
 from hakobune.oci.init.child import Streams
-from hakobune.oci.init.parent import MAX_CONFIG
 from hakobune.oci.rootfs.steps import mount_snapshot
 from hakobune.task.runtime import Creation, Program, Running, note
 
@@ -199,16 +198,10 @@ def _written(path: str, data: bytes) -> Iterator[str]:
 
 
 def _config(bundle: str) -> dict[str, Any]:
-    path = f"{bundle}/config.json"
-    try:
-        with open(path, "rb") as file:
-            found = json.loads(file.read(MAX_CONFIG))
-    except FileNotFoundError as err:
-        raise NotFound(f"{path}: no such file") from err
-    except ValueError as err:
-        raise InvalidArgument(f"{path}: is not JSON: {err}") from err
+    """As it is: the program judges it."""
+    found = parent.read(bundle)
     if not isinstance(found, dict):
-        raise InvalidArgument(f"{path}: an object is needed")
+        raise InvalidArgument(f"{bundle}/config.json: an object is needed")
     return found
 
 
@@ -221,13 +214,25 @@ def _mount_root(creation: Creation) -> None:
 
 
 def _cgroup_of(pid: int) -> str:
-    """Where the program has put it: the same place in every hierarchy, of which one with limits is asked first."""
+    """Where the program has put it: the same place in every hierarchy, of which one with limits is asked first.
+
+    Raises FailedPrecondition for a process that is still in our own group: it would be killed with all of us.
+    """
+    found, ours = _groups(f"{pid}"), _groups("self")
+    for name in ("pids", "freezer", "memory", ""):
+        if name in found and found[name] not in ("/", ours.get(name)):
+            return found[name]
+    raise FailedPrecondition("the runtime has put the container into no control group of its own")
+
+
+def _groups(process: str) -> dict[str, str]:
+    """Control group by controller, "" for v2 (man 7 cgroups)."""
     found: dict[str, str] = {}
-    with open(f"/proc/{pid}/cgroup") as file:
+    with open(f"/proc/{process}/cgroup") as file:
         for line in file:
             _number, controllers, path = line.rstrip("\n").split(":", 2)
             found.update(dict.fromkeys(controllers.split(","), path))
-    return next((found[name] for name in ("pids", "freezer", "memory", "") if name in found), "/")
+    return found
 
 
 def _drop_cgroup(path: str) -> None:

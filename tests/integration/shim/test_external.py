@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hakobune.cgroups.cgroup import Cgroup
-from hakobune.errors import HakoError, InvalidArgument, NotFound
+from hakobune.errors import FailedPrecondition, HakoError, InvalidArgument, NotFound
 from hakobune.task import runtimes
 from hakobune.testing import shims
 from hakobune.wire import pb, side
@@ -102,6 +102,22 @@ def test_a_runtime_that_is_not_there(make: Make) -> None:
     task.program = "/no/such/runtime"
     with pytest.raises(NotFound, match="/no/such/runtime"):
         task.create()
+
+
+def test_a_runtime_without_control_groups(make: Make, tmp_path: Path) -> None:
+    """What is to be killed at the container's end is its group: ours must never be taken for it."""
+    fake = tmp_path / "fake"
+    fake.write_text(
+        '#!/bin/sh\nfor word; do [ "$last" = --pid-file ] && file=$word; last=$word; done\n'
+        'case " $* " in *" create "*) sleep 2 & printf %s $! >"$file" ;; esac\n'
+    )
+    fake.chmod(0o755)
+    task = make("true")
+    task.program = str(fake)
+    with pytest.raises(FailedPrecondition, match="no control group of its own"):
+        task.create()
+    with pytest.raises(NotFound):
+        task.state()
 
 
 def test_a_terminal(make_by: Make) -> None:

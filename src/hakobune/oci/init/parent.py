@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError, InvalidArgument, NotFound, Unimplemented
@@ -73,8 +74,8 @@ class Request:
     planned: Callable[[], None] = lambda: None  # everything is ready for the clone
 
 
-def load(bundle: str) -> Config:
-    """The bundle's config.json. Raises NotFound, InvalidArgument."""
+def read(bundle: str) -> Any:
+    """The JSON of the bundle's config.json, not looked at further. Raises NotFound, InvalidArgument."""
     path = f"{bundle}/config.json"
     try:
         with open(path, "rb", buffering=0) as file:
@@ -84,9 +85,17 @@ def load(bundle: str) -> Config:
     if len(raw) > MAX_CONFIG:
         raise InvalidArgument(f"{path}: longer than {MAX_CONFIG} bytes")
     try:
-        return parse(known.parse(raw))
+        return known.parse(raw)
     except (ValueError, RecursionError) as err:
         raise InvalidArgument(f"{path}: is not JSON: {err}") from err
+
+
+def load(bundle: str) -> Config:
+    """The bundle's configuration. Raises NotFound, InvalidArgument."""
+    try:
+        return parse(read(bundle))
+    except (ValueError, RecursionError) as err:
+        raise InvalidArgument(f"{bundle}/config.json: {err}") from err
 
 
 def cgroup_path(config: Config, container_id: str) -> str:
@@ -375,4 +384,5 @@ __all__ = [
     "exec_process",
     "load",
     "prepare_exec",
+    "read",
 ]

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import socket
+from collections.abc import Sequence
 from typing import Protocol
 
 from hakobune.cgroups.cgroup import Cgroup
@@ -17,7 +18,6 @@ from hakobune.containerd.tasks.bundle import Bundle, Place
 from hakobune.errors import HakoError, Unavailable
 from hakobune.failpoint import reach
 from hakobune.shim.manager_client import Zygote
-from hakobune.task import runtimes
 
 OWN = frozenset(("", "hako", "io.containerd.hako.v1"))  # runtimes whose shims the zygote forks
 KILLED = 137
@@ -74,8 +74,15 @@ class OfZygote:
     async def clean(self, bundle: Bundle) -> None:
         """Its control group, and what its runtime does at its end."""
         await asyncio.to_thread(_remove_cgroup, bundle)
-        for failed in await asyncio.to_thread(runtimes.after, bundle.id, bundle.path):
+        for failed in await asyncio.to_thread(_after, bundle):
             _LOG.warning("%s/%s: %s", bundle.namespace, bundle.id, failed)
+
+
+def _after(bundle: Bundle) -> Sequence[str]:
+    """In a thread."""
+    from hakobune.task import runtimes  # with all of the OCI runtime: three megabytes for who needs it
+
+    return runtimes.after(bundle.id, bundle.path)
 
 
 def _kill(bundle: Bundle) -> None:

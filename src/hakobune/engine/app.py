@@ -268,7 +268,8 @@ class App:
     async def _settle(self) -> None:
         """No task of ours goes on, and no verb is in the middle of a container."""
         restarts = {one.restart for one in self._deps.store if one.restart is not None}
-        tasks = [*self._tasks, *restarts]
+        chores = [chore for one in self._deps.store for chore in one.chores]
+        tasks = [*self._tasks, *restarts, *chores]
         while pending := [task for task in tasks if not task.done()]:
             for task in pending:
                 task.cancel()

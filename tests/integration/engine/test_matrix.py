@@ -157,14 +157,36 @@ def test_everything_above_is_killed(stack: Stack, runtime: str) -> None:
     stack.ok("rm", "stays", "count")
 
 
+def test_a_keeper_outlives_an_orderly_restart(stack: Stack) -> None:
+    """It is the same process afterwards, and an attached client has noticed nothing."""
+    if not shutil.which("containerd-shim-runc-v2") or not RUNC:
+        pytest.skip("peer not installed: containerd-shim-runc-v2, runc")
+    words = [sys.executable, "-I", "-m", "hakobune.cmd.hako", "-H", stack.engine.host, "run", "--name", "count",
+             "--runtime", "runc-shim-runc", STARTER, "sh", "-c", COUNTER]  # fmt: skip
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        client.stdout.readline()
+        before = _keepers(stack)
+        stack.engine.terminate()
+        stack.engine.start()
+        assert _keepers(stack) == before
+        assert len(before) == 1
+        assert client.stdout.read().split() == [str(number) for number in range(2, 151)]
+        assert client.wait(60) == 6
+    stack.ok("rm", "count")
+
+
+def _keepers(stack: Stack) -> list[int]:
+    root = str(stack.engine.root)
+    return [pid for pid, line in command_lines() if "hakobune.cmd.keeper" in line and root in line]
+
+
 def test_a_killed_keeper_is_replaced(stack: Stack) -> None:
     if not shutil.which("containerd-shim-runc-v2") or not RUNC:
         pytest.skip("peer not installed: containerd-shim-runc-v2, runc")
-    identity = stack.ok(
-        "run", "-d", "--name", "count", "--runtime", "runc-shim-runc", STARTER, "sh", "-c", COUNTER
-    )
+    stack.ok("run", "-d", "--name", "count", "--runtime", "runc-shim-runc", STARTER, "sh", "-c", COUNTER)
     time.sleep(0.5)
-    keeper = next(pid for pid, line in command_lines() if "hakobune.cmd.keeper" in line and identity in line)
+    (keeper,) = _keepers(stack)
     os.kill(keeper, signal.SIGKILL)
     assert stack.ok("wait", "count") == "6"
     assert stack.ok("logs", "count").split() == [str(number) for number in range(1, 151)]

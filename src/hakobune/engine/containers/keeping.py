@@ -46,9 +46,8 @@ async def _start(deps: Deps, container: Container, wanted: Streams) -> None:
     word = b""
     with contextlib.suppress(TimeoutError):
         word = await asyncio.wait_for(process.stdout.readline(), START_SECONDS)
+    await process.wait()  # it has left a child of nobody's
     if word != b"\n":
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
         raise Unavailable(f"the keeper of container {container.short_id} did not come up")
 
 
@@ -63,10 +62,10 @@ async def connect(deps: Deps, container: Container, wanted: Streams) -> Side:
 
     def replace() -> None:
         if container.state.running and container.side is found:
-            container.reviving = asyncio.create_task(_revive(deps, container, wanted))
+            container.chore(_revive(deps, container, wanted))
 
     def input_ended(exec_id: str) -> None:
-        container.closing_input = asyncio.create_task(_close_input(deps, container, exec_id))
+        container.chore(_close_input(deps, container, exec_id))
 
     found.on_lost, found.on_input_end = replace, input_ended
     return found

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -111,14 +112,19 @@ class Container:
     removed: bool = False
     execs: dict[str, Any] = field(default_factory=dict)
     restart: asyncio.Task[None] | None = None
-    reviving: asyncio.Task[None] | None = None  # its keeper
-    closing_input: asyncio.Task[None] | None = None
+    chores: set[asyncio.Task[None]] = field(default_factory=set)  # what is done for it beside the verbs
     backoff: float = 0.0
     size: int = 0
 
     def __post_init__(self) -> None:
         if not self.state.running:
             self.ended.set()
+
+    def chore(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have it done; the engine's end cuts it."""
+        task = asyncio.create_task(work)
+        self.chores.add(task)
+        task.add_done_callback(self.chores.discard)
 
     @property
     def tty(self) -> bool:

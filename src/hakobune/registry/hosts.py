@@ -7,7 +7,6 @@ Source: containerd, docs/hosts.md. Imports: errors, tomllib.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 from hakobune.errors import InvalidArgument
 from hakobune.registry.http import Tls
+from hakobune.registry.proxies import is_loopback
 
 PULL, RESOLVE, PUSH = "pull", "resolve", "push"
 EVERYTHING = frozenset((PULL, RESOLVE, PUSH))
@@ -82,12 +82,7 @@ def is_here(name: str) -> bool:
         host = urlsplit(f"//{name}").hostname or ""
     except ValueError:
         return False
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(host)
 
 
 def _with_files(host: Host, place: str) -> Host:

@@ -28,7 +28,7 @@ def proxy_for(scheme: str, host: str, port: int, environ: Mapping[str, str] | No
     text = values.get(name.upper()) or values.get(name) or ""
     if (
         not text
-        or _is_here(host)
+        or is_loopback(host)
         or _excepted(host, port, values.get("NO_PROXY") or values.get("no_proxy") or "")
     ):
         return None
@@ -51,7 +51,8 @@ def parse(text: str) -> Proxy:
     return Proxy(parts.hostname, port, header)
 
 
-def _is_here(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host, without a port, is this machine."""
     if host == "localhost":
         return True
     try:

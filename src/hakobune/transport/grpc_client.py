@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from hakobune.errors import Unavailable
+from hakobune.transport.cancellation import asked_to_end
 from hakobune.transport.grpc_runtime import CHANNEL_OPTIONS, aio, error_of, grpc
 
 CONNECT_SECONDS = 5.0
@@ -57,8 +58,7 @@ class GrpcClient:
         except aio.AioRpcError as failure:
             raise error_of(failure) from None
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._ended and not (task and task.cancelling()):  # the channel cancels what is under way
+            if self._ended and not asked_to_end():  # the channel cancels what is under way
                 raise Unavailable(f"{method}: the gRPC connection has ended") from None
             raise
         return answer

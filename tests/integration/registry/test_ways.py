@@ -107,7 +107,7 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     made = Proxy()
     for name in ("HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, f"http://me:geheim@127.0.0.1:{made.server_address[1]}")
-    monkeypatch.setattr(proxies, "_is_here", lambda host: False)
+    monkeypatch.setattr(proxies, "is_loopback", lambda host: False)
     yield made
     made.close()
 

@@ -15,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hakobune.containerd.client.lane import Lane
 from hakobune.errors import Unavailable
+from hakobune.transport.cancellation import asked_to_end
 from hakobune.transport.grpc_runtime import CHANNEL_OPTIONS, aio, error_of, grpc
 
 NAMESPACE = "containerd-namespace"
@@ -48,12 +49,6 @@ def timestamp(at: int) -> Timestamp:
 
 def _encode(message: Message) -> bytes:
     return message.SerializeToString()
-
-
-def _cancelled() -> bool:
-    """Whether somebody has asked the present task to end."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _unsent(failure: aio.AioRpcError) -> bool:
@@ -104,7 +99,7 @@ class Connection:
                 except aio.UsageError:
                     raise Unavailable(f"the connection to {self.address} is closed") from None
                 except asyncio.CancelledError:
-                    if self._closed and not _cancelled():  # our own close has met the call
+                    if self._closed and not asked_to_end():  # our own close has met the call
                         raise Unavailable(f"the connection to {self.address} is closed") from None
                     raise
                 except aio.AioRpcError as failure:

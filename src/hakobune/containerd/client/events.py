@@ -13,6 +13,7 @@ from google.protobuf.empty_pb2 import Empty
 from hakobune.containerd.client.connection import Connection, nanoseconds
 from hakobune.errors import from_code
 from hakobune.proto import event_types_pb2, events_pb2, types_pb2
+from hakobune.transport.cancellation import asked_to_end
 from hakobune.transport.grpc_runtime import aio, error_of
 
 _SERVICE = "containerd.services.events.v1.Events"
@@ -75,8 +76,7 @@ class Subscription:
         except aio.AioRpcError as failure:
             raise error_of(failure) from None
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._call.cancelled() and not (task and task.cancelling()):
+            if self._call.cancelled() and not asked_to_end():
                 raise StopAsyncIteration from None  # the stream was closed, not whoever reads it
             raise
 

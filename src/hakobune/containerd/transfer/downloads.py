@@ -31,6 +31,7 @@ from hakobune.failpoint import reach
 from hakobune.registry.ranges import in_order
 from hakobune.registry.repository import Repository
 from hakobune.spec.descriptor import Descriptor
+from hakobune.transport.cancellation import asked_to_end
 
 _WRITE_SIZE = 1 << 19
 _LOCKED_SECONDS = 0.2  # between looks at a write that somebody else has
@@ -78,7 +79,7 @@ class Downloads:
                 await self._join(work, moved)
                 return True
             except (HakoError, asyncio.CancelledError):
-                if mine or not work.task.done() or _cancelling():
+                if mine or not work.task.done() or asked_to_end():
                     raise  # else: it was another one's that failed, and ours may not
         blobs.label(node.digest, labels)
         return False
@@ -115,11 +116,6 @@ class Downloads:
                 work.task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, HakoError):
                     await work.task
-
-
-def _cancelling() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def download(

@@ -65,19 +65,27 @@ def _size(count: int) -> str:
     return f"{value:.4g}{units[0]}"
 
 
-class Pulling:
-    """`lines(progress)` for each message, `rest()` at the end."""
+class _Shown:
+    """`lines(progress)` for each message."""
 
     def __init__(self) -> None:
         self._layers = _Layers()
 
     def lines(self, said: Progress) -> Iterator[bytes]:
         """What there is to print; nothing for most."""
-        layer = self._layers.of(said)
-        if not layer:
-            return
+        if layer := self._layers.of(said):
+            yield from self._of(layer, self._layers.events.get(layer, ""), said)
+
+    def _of(self, layer: str, before: str, said: Progress) -> Iterator[bytes]:
+        """Of a layer of which `before` was said last."""
+        raise NotImplementedError
+
+
+class Pulling(_Shown):
+    """And `rest()` at the end."""
+
+    def _of(self, layer: str, before: str, said: Progress) -> Iterator[bytes]:
         events = self._layers.events
-        before = events.get(layer, "")
         if before in ("extracted", "exists"):
             return
         if not before and said.event != "already exists":
@@ -104,20 +112,11 @@ class Pulling:
                 yield _status(layer, "Pull complete")
 
 
-class Pushing:
-    """As `Pulling`, the other way."""
+class Pushing(_Shown):
+    """The other way."""
 
-    def __init__(self) -> None:
-        self._layers = _Layers()
-
-    def lines(self, said: Progress) -> Iterator[bytes]:
-        """What there is to print."""
-        layer = self._layers.of(said)
-        if not layer:
-            return
-        events = self._layers.events
-        before = events.get(layer, "")
-        events[layer] = said.event
+    def _of(self, layer: str, before: str, said: Progress) -> Iterator[bytes]:
+        self._layers.events[layer] = said.event
         if not before:
             yield _status(layer, "Preparing")
         if said.event == before and said.event != "uploading":

@@ -1,50 +1,90 @@
-"""`save` and `load`: images as one archive, in a file or a pipe."""
+"""`save`, `load` and `import`: images and file systems as archives, in a file or a pipe."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Iterator
 
 from .command import Command, Context
 from .failure import Failure
 from .flags import Values
-from .http import query, quote
+from .http import Response, query, quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 _BLOCK = 1 << 20
+
+
+def _opened(source: str) -> BinaryIO:
+    """A file for reading; `-` is standard input. Raises Failure."""
+    if source == "-":
+        return sys.stdin.buffer
+    try:
+        return open(source, "rb")
+    except OSError as err:
+        raise Failure(f"open {source}: {(err.strerror or str(err)).lower()}") from err
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    """What it has, in pieces."""
+    while data := file.read(_BLOCK):
+        yield data
+
+
+def _platform(values: Values) -> str:
+    """`--platform` as the API takes it; "" for none."""
+    words = [*values.text("platform").split("/"), "", ""]
+    if not words[0]:
+        return ""
+    return json.dumps(
+        {"os": words[0], "architecture": words[1], **({"variant": words[2]} if words[2] else {})}
+    )
 
 
 def _save(context: Context, values: Values, arguments: list[str]) -> int:
     target = values.text("output")
     if not target and sys.stdout.isatty():
         raise Failure("cowardly refusing to save to a terminal. Use the -o flag or redirect")
-    names = "&".join(f"names={quote(name)}" for name in arguments)
-    response = context.client.open("GET", f"/images/get?{names}")
-    if not target:
-        for chunk in response.chunks():
-            sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
+    if target and os.path.exists(target) and not os.path.isfile(target):
+        raise Failure(f"invalid output path: {target} is no regular file")
+    where = "/images/get?" + "&".join(f"names={quote(name)}" for name in arguments)
+    if platform := _platform(values):
+        where += f"&platform={quote(platform)}"
+    response = context.client.open("GET", where)
+    if target:
+        _keep(response, target)
         return 0
+    for chunk in response.chunks():
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _keep(response: Response, target: str) -> None:
+    """Into a file: what stands there under its name is whole. Raises Failure."""
     try:
-        with open(f"{target}.new", "wb") as file:  # a file that stands there under the name is whole
+        with open(f"{target}.new", "wb") as file:
             for chunk in response.chunks():
                 file.write(chunk)
         os.rename(f"{target}.new", target)
     except OSError as err:
         raise Failure(f"save to {target}: {(err.strerror or str(err)).lower()}") from err
-    return 0
+    finally:
+        if os.path.exists(f"{target}.new"):
+            os.unlink(f"{target}.new")
 
 
 def _load(context: Context, values: Values, _arguments: list[str]) -> int:
     source = values.text("input")
     if not source and sys.stdin.isatty():
         raise Failure("requested load from stdin, but stdin is empty")
-    try:
-        file = open(source, "rb") if source else sys.stdin.buffer
-    except OSError as err:
-        raise Failure(f"open {source}: {(err.strerror or str(err)).lower()}") from err
-    with file:
+    with _opened(source or "-") as file:
         response = context.client.open(
-            "POST", "/images/load" + query(quiet="1"), stream=iter(lambda: file.read(_BLOCK), b""),
+            "POST", "/images/load" + query(quiet="1", platform=_platform(values) or None), stream=_blocks(file),
             headers={"Content-Type": "application/x-tar"},
         )  # fmt: skip
         for event in response.lines():
@@ -55,12 +95,51 @@ def _load(context: Context, values: Values, _arguments: list[str]) -> int:
     return 0
 
 
+def _import(context: Context, values: Values, arguments: list[str]) -> int:
+    source, *names = arguments
+    options = query(
+        fromSrc=source if "://" in source else "-",
+        repo=names[0] if names else None,
+        message=values.text("message") or None,
+        platform=values.text("platform") or None,
+    )
+    options += "".join(f"&changes={quote(text)}" for text in values.many("change"))
+    if "://" in source:
+        response = context.client.open("POST", f"/images/create{options}")
+    else:
+        with _opened(source) as file:
+            headers = {"Content-Type": "application/x-tar"}
+            response = context.client.open(
+                "POST", f"/images/create{options}", stream=_blocks(file), headers=headers
+            )
+    for event in response.lines():
+        if event.get("error"):
+            raise Failure(f"Error response from daemon: {event['error']}")
+        if event.get("status"):
+            context.say(event["status"])
+    return 0
+
+
+_PLATFORM = "    --platform string  Of an image for several, the one for this (linux/amd64)\n"
+
 COMMANDS = {
+    "import": Command(
+        "import [OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
+        "Make an image of a root file system in a tar archive (plain, gzip, bzip2, xz or zstd).",
+        _import,
+        flags="""
+-c, --change list      Apply an instruction of a Dockerfile (CMD ["sh"], ENV A=b, USER u, …)
+-m, --message string   Note where it comes from
+    --platform string  Platform of the image (linux/amd64)
+""",
+        least=1,
+        most=2,
+    ),
     "save": Command(
         "save [OPTIONS] IMAGE [IMAGE...]",
         "Write images to an archive (to standard output, as tar): an OCI layout that docker reads, too.",
         _save,
-        flags="-o, --output string  Write to a file\n",
+        flags="-o, --output string    Write to a file\n" + _PLATFORM,
         least=1,
         most=None,
     ),
@@ -68,6 +147,8 @@ COMMANDS = {
         "load [OPTIONS]",
         "Take images out of an archive of `save`, docker or an OCI layout, plain or compressed (from standard input).",
         _load,
-        flags="-i, --input string  Read from a file\n-q, --quiet         Say nothing\n",
+        flags="-i, --input string     Read from a file\n"
+        + _PLATFORM
+        + "-q, --quiet            Say nothing\n",
     ),
 }

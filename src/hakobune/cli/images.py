@@ -1,13 +1,10 @@
-"""`images`, `rmi`, `tag`, `history`, `import`, `image prune`."""
+"""`images`, `rmi`, `tag`, `history`, `image prune`."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-
 from .columns import ellipsis
 from .command import Command, Context, each
-from .failure import ApiFailure, Failure
+from .failure import ApiFailure
 from .filters import filters
 from .flags import Values
 from .http import query, quote
@@ -18,9 +15,8 @@ from .units import ago, human_size, local_time, table_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO
+    from typing import Any
 
-_BLOCK = 1 << 16
 _MADE_BY_WIDTH = 45
 _HEADERS = {
     "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID", "CreatedSince": "CREATED",
@@ -142,44 +138,6 @@ def _history_row(step: Any, whole: bool, human: bool) -> Row:
     }
 
 
-def _import(context: Context, values: Values, arguments: list[str]) -> int:
-    source, *names = arguments
-    options = query(
-        fromSrc=source if "://" in source else "-",
-        repo=names[0] if names else None,
-        message=values.text("message") or None,
-        platform=values.text("platform") or None,
-    )
-    options += "".join(f"&changes={quote(text)}" for text in values.many("change"))
-    if "://" in source:
-        response = context.client.open("POST", f"/images/create{options}")
-    else:
-        with _opened(source) as file:
-            headers = {"Content-Type": "application/x-tar"}
-            blocks = _blocks(file)
-            response = context.client.open("POST", f"/images/create{options}", stream=blocks, headers=headers)
-    for event in response.lines():
-        if event.get("error"):
-            raise Failure(f"Error response from daemon: {event['error']}")
-        if event.get("status"):
-            context.say(event["status"])
-    return 0
-
-
-def _opened(source: str) -> BinaryIO:
-    if source == "-":
-        return sys.stdin.buffer
-    try:
-        return open(source, "rb")
-    except OSError as err:
-        raise Failure(f"open {source}: {(err.strerror or str(err)).lower()}") from err
-
-
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    while data := file.read(_BLOCK):
-        yield data
-
-
 def _prune(context: Context, values: Values, arguments: list[str]) -> int:
     everything = values.on("all")
     what = (
@@ -242,18 +200,6 @@ COMMANDS = {
 """,
         least=1,
         most=1,
-    ),
-    "import": Command(
-        "import [OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
-        "Make an image of a root file system in a tar archive (plain, gzip, bzip2, xz or zstd).",
-        _import,
-        flags="""
--c, --change list      Apply an instruction of a Dockerfile (CMD ["sh"], ENV A=b, USER u, …)
--m, --message string   Note where it comes from
-    --platform string  Platform of the image (linux/amd64)
-""",
-        least=1,
-        most=2,
     ),
     "prune": Command(
         "image prune [OPTIONS]",

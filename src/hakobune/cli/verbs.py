@@ -29,7 +29,7 @@ CONTAINER = {
 }
 IMAGE = {
     "history": ("images", "Show how an image was made"),
-    "import": ("images", "Make an image of a root file system in a tar archive"),
+    "import": ("archives", "Make an image of a root file system in a tar archive"),
     "inspect": ("inspect", "Show all that is known of images"),
     "load": ("archives", "Take images out of an archive"),
     "ls": ("images", "List images"),

@@ -14,15 +14,24 @@ from pathlib import Path
 import pytest
 from tests.integration.conftest import STARTER
 
+from hakobune.testing.containerd import RealContainerd
 from hakobune.testing.engine import PrivateEngine
+from hakobune.testing.peers import built
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[PrivateEngine]:
-    with PrivateEngine() as running:
-        yield running
+@pytest.fixture(scope="module", params=["hako-containerd", "containerd"])
+def engine(request: pytest.FixtureRequest) -> Iterator[PrivateEngine]:
+    if request.param == "hako-containerd":
+        with PrivateEngine() as running:
+            yield running
+        return
+    program = built("containerd") or pytest.skip("peer not built: current containerd")
+    with RealContainerd(program) as real:
+        environment = {"HAKO_SHIM_STATE": str(real.base / "s")}
+        with PrivateEngine(arguments=("--containerd", real.address), environment=environment) as running:
+            yield running
 
 
 @pytest.fixture
@@ -70,7 +79,7 @@ def test_docker_and_skopeo_read_and_write_it(engine: PrivateEngine, saved: Path)
     again = subprocess.run([*host, "save", "two:x"], check=True, capture_output=True).stdout
     with tarfile.open(fileobj=io.BytesIO(again)) as tar:
         listed = json.load(tar.extractfile("manifest.json") or io.BytesIO())
-    assert listed[0]["RepoTags"] == ["docker.io/library/two:x"]
+    assert listed[0]["RepoTags"] == ["two:x"]
     layout = saved.with_name("o.tar")
     subprocess.run([skopeo, "copy", f"docker-archive:{saved}:two:x", f"oci-archive:{layout}:three:y"], check=True,
                    capture_output=True)  # fmt: skip
@@ -80,6 +89,23 @@ def test_docker_and_skopeo_read_and_write_it(engine: PrivateEngine, saved: Path)
     subprocess.run([skopeo, "copy", f"docker-archive:{saved}:two:x", f"oci-archive:{nameless}"], check=True,
                    capture_output=True)  # fmt: skip
     assert ok(engine, "load", "-i", str(nameless)).startswith("Loaded image ID: sha256:")
+
+
+def test_a_repository_and_an_id(engine: PrivateEngine, saved: Path) -> None:
+    """Without a tag all tags are meant; the beginning of an id is one, too, however short."""
+    ok(engine, "load", "-i", str(saved))
+    ok(engine, "tag", "two:x", "two:z")
+    whole = saved.with_name("w.tar")
+    ok(engine, "save", "-o", str(whole), "two")
+    with tarfile.open(whole) as tar:
+        listed = json.load(tar.extractfile("manifest.json") or io.BytesIO())
+    assert sorted(listed[0]["RepoTags"]) == ["two:x", "two:z"]
+    identity = ok(engine, "inspect", "-f", "{{.Id}}", "two:x").removeprefix("sha256:")
+    for text in (identity, identity[:12], identity[:6]):
+        ok(engine, "save", "-o", str(whole), text)
+        with tarfile.open(whole) as tar:
+            assert f"blobs/sha256/{identity}" in tar.getnames()
+    ok(engine, "rmi", "two:z")
 
 
 def test_a_name_that_stood_for_another_image(engine: PrivateEngine, saved: Path) -> None:
@@ -98,8 +124,14 @@ def test_what_is_refused(engine: PrivateEngine, tmp_path: Path) -> None:
     before = names(engine)
     (tmp_path / "no.tar").write_bytes(b"this is no archive" * 100)
     assert "tar" in engine.hako("load", "-i", str(tmp_path / "no.tar")).stderr
-    missing = engine.hako("save", "nope")
-    assert (missing.returncode, "No such image: nope" in missing.stderr) == (1, True)
+    for words in (("save", "nope"), ("save", "-o", str(tmp_path / "x.tar"), "nope:tag")):
+        missing = engine.hako(*words)
+        assert (missing.returncode, f"No such image: {words[-1]}" in missing.stderr) == (1, True)
+    into = engine.hako("save", "-o", "/dev/full", "two:x")
+    assert (into.returncode, "is no regular file" in into.stderr) == (1, True)
+    elsewhere = engine.hako("save", "--platform", "linux/s390x", "two:x")
+    assert (elsewhere.returncode, "Error response from daemon" in elsewhere.stderr) == (1, True)
+    assert not list(tmp_path.glob("x.tar*"))
     with tarfile.open(tmp_path / "other.tar", "w") as tar:
         tar.addfile(tarfile.TarInfo("file"))
     assert "Error response from daemon" in engine.hako("load", "-i", str(tmp_path / "other.tar")).stderr

@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 from hakobune.containerd.client.connection import Connection
 from hakobune.containerd.client.mounts import descriptor_from
 from hakobune.containerd.wire import pack, unpack_as
-from hakobune.errors import HakoError, Unavailable
+from hakobune.errors import DataLoss, HakoError, Unavailable
 from hakobune.proto import transfer_pb2, types_pb2
 from hakobune.proto import transfer_types_pb2 as pb
 from hakobune.proto.streaming_pb2 import StreamInit
@@ -32,6 +32,7 @@ _PIECE = 32 * 1024  # bytes, as containerd sends them
 # Of an archive that is read. Wide, because a write that meets the end of the stream breaks the whole call in gRPC's
 # library, together with what is still to be read; HTTP/2 holds back a manager that is faster than our client.
 _WINDOW = 1 << 30
+_END = bytes(1024)  # of a tar archive
 _LAST_SECONDS = 2.0  # for progress that is still on its way when the call has ended
 
 
@@ -134,7 +135,7 @@ class Transfer:
             place = pb.ImageExportStream(stream=name, platforms=[_platform(platform)])
             working = asyncio.create_task(self._call(store, place, _hear_nothing))
             try:
-                async for piece in _receive(call):
+                async for piece in _receive(call, working):
                     yield piece
                 await working
             finally:
@@ -215,18 +216,37 @@ async def _window(call: Any) -> int:
     return update.update
 
 
-async def _receive(call: Any) -> AsyncIterator[bytes]:
-    """To the manager's end of the stream."""
+async def _receive(call: Any, working: asyncio.Task[None]) -> AsyncIterator[bytes]:
+    """To the end of the archive that `working` has the manager write. Raises DataLoss when that does not come.
+
+    The real containerd leaves the stream open, so what tells is the archive's own end: two empty blocks.
+    """
     await call.write(pack(pb.WindowUpdate(update=_WINDOW)))
-    left = _WINDOW
-    while isinstance(message := await call.read(), AnyMessage):
-        piece = pb.Data()
-        if unpack_as(message, piece):
-            left -= len(piece.data)
-            if left <= _WINDOW // 2:
-                await call.write(pack(pb.WindowUpdate(update=_WINDOW - left)))
-                left = _WINDOW
-            yield piece.data
+    left, tail = _WINDOW, b""
+    reading = asyncio.ensure_future(call.read())
+    try:
+        while True:
+            await asyncio.wait((reading, working), return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done() and working.exception() is None:  # the rest is still on its way
+                await asyncio.wait((reading,), timeout=_LAST_SECONDS)
+            if not reading.done():
+                if working.exception() is None and tail != _END:
+                    raise DataLoss("the manager has written an archive without an end")
+                return  # the caller raises what there is to raise
+            if not isinstance(message := reading.result(), AnyMessage):
+                return
+            piece = pb.Data()
+            if unpack_as(message, piece):
+                left, tail = left - len(piece.data), (tail + piece.data)[-len(_END) :]
+                if left <= _WINDOW // 2:
+                    await call.write(pack(pb.WindowUpdate(update=_WINDOW - left)))
+                    left = _WINDOW
+                yield piece.data
+            reading = asyncio.ensure_future(call.read())
+    finally:
+        reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError, aio.AioRpcError):
+            await reading
 
 
 async def _end(task: asyncio.Task[None]) -> None:

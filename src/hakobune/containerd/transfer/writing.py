@@ -12,6 +12,7 @@ from hakobune.containerd.transfer import naming, tree
 from hakobune.containerd.transfer.blobs import Blobs
 from hakobune.containerd.transfer.tree import Node, Platform
 from hakobune.errors import InvalidArgument, NotFound
+from hakobune.spec import reference
 
 _BLOCK = 512
 _NON_DISTRIBUTABLE = (".nondistributable.", ".foreign.")
@@ -101,9 +102,18 @@ def _docker(blobs: Blobs, manifest: Node, names: list[str]) -> dict[str, Any]:
     config, *layers = tree.children(blobs.document(manifest.digest))
     return {
         "Config": _place(config.digest),
-        "RepoTags": names,
+        "RepoTags": [tag for name in names if (tag := _familiar(name))],
         "Layers": [_place(layer.digest) for layer in layers],
     }
+
+
+def _familiar(name: str) -> str:
+    """As `docker images` shows it; "" for what has no tag, and for what is no name of Docker's."""
+    try:
+        found = reference.parse(name)
+    except InvalidArgument:
+        return ""
+    return found.familiar if found.tag else ""
 
 
 def _place(digest: str) -> str:

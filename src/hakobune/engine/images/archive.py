@@ -15,11 +15,12 @@ from hakobune.containerd.client.images import Image as Record
 from hakobune.containerd.client.transfer import Platform, Progress
 from hakobune.engine.images import progress
 from hakobune.engine.images.catalogue import NAMELESS
-from hakobune.engine.images.images import Images
+from hakobune.engine.images.images import Images, named
 from hakobune.engine.images.model import Image
 from hakobune.engine.images.pull import Run, platform_of
 from hakobune.engine.runtime import SNAPSHOTTER
 from hakobune.errors import InvalidArgument, NotFound
+from hakobune.registry.repository import DOCKER_LIST, INDEX
 from hakobune.spec import reference
 from hakobune.spec.descriptor import Descriptor
 
@@ -27,13 +28,10 @@ _SAVED = "saved"
 _PLACEHOLDER = "<none>"  # what the manager puts where an archive has no whole name
 
 
-def platform(texts: Sequence[str]) -> Platform:
-    """The query's `platform`: JSON of the image specification's object, of which one is served; this machine's for none.
-
-    Raises InvalidArgument.
-    """
+def platform(texts: Sequence[str]) -> Platform | None:
+    """The query's `platform`: JSON of the image specification's object, of which one is served. Raises InvalidArgument."""
     if not texts:
-        return platform_of("")
+        return None
     if len(texts) > 1:
         raise InvalidArgument("more than one platform of an archive is not served yet: ask for one")
     try:
@@ -44,13 +42,19 @@ def platform(texts: Sequence[str]) -> Platform:
         raise InvalidArgument(f"invalid platform {texts[0]!r}: os and architecture are needed") from None
 
 
-async def save(images: Images, wanted: Sequence[str], where: Platform) -> AsyncIterator[bytes]:
-    """The archive, once its first piece is there. Raises NotFound, InvalidArgument before it."""
+async def save(images: Images, wanted: Sequence[str], where: Platform | None) -> AsyncIterator[bytes]:
+    """The archive, once its first piece is there; None for this machine's platform, or the only one that there is.
+
+    Raises NotFound, InvalidArgument before the first piece.
+    """
     if not wanted:
         raise InvalidArgument("no image is named")
     records = [record for text in wanted for record in await _records(images, text)]
+    if where is not None:
+        for record in records:
+            await _check(images, record, where)
     names = list(dict.fromkeys(record.name for record in records))
-    parts = images.client.transfer.save(names, where)
+    parts = images.client.transfer.save(names, where or platform_of(""))
     first = await anext(parts, b"")
 
     async def whole() -> AsyncIterator[bytes]:
@@ -62,45 +66,43 @@ async def save(images: Images, wanted: Sequence[str], where: Platform) -> AsyncI
     return whole()
 
 
+async def _check(images: Images, record: Record, where: Platform) -> None:
+    """What is one image, and no list of some, is for one platform. Raises NotFound when that is another."""
+    config = (await images.catalogue.content(record.target)).config
+    found = config.get("os"), config.get("architecture")
+    if record.target.media_type not in (INDEX, DOCKER_LIST) and found != (where.os, where.architecture):
+        raise NotFound(
+            f"image {record.name} does not provide the specified platform ({where.os}/{where.architecture})"
+        )
+
+
 async def _records(images: Images, text: str) -> list[Record]:
-    """A name's own, all of a repository that is named without a tag, or one that an id has. Raises NotFound."""
-    image, name = await images.find(text) if not _is_repository(text) else (None, reference.parse(text))
+    """All of a repository that is named without a tag, a name's own, or one that an id has. Raises NotFound."""
     records = await images.catalogue.records()
-    if image is None:
-        assert name is not None
-        found = [record for record in records if _repository(record.name) == name.name]
-    elif name is not None and not name.digest:
-        found = [record for record in records if record.name == str(name)]
-    else:
-        found = [record for record in records if record.target.digest == image.content.target.digest][:1]
-    if not found:
-        raise NotFound(f"No such image: {text}")
-    return found
-
-
-def _is_repository(text: str) -> bool:
-    """Whether it can only be a name without a tag. Raises InvalidArgument."""
-    if not text:
-        raise InvalidArgument("invalid reference format")
-    digits = text.removeprefix("sha256:")
-    if len(digits) >= 12 and not set(digits) - set("0123456789abcdef"):
-        return False
-    name = reference.parse(text)
-    return not name.tag and not name.digest
+    if named(text) is not None and not (name := reference.parse(text)).tag and not name.digest:
+        of_repository = [record for record in records if _repository(record.name) == name.name]
+        if of_repository:
+            return of_repository
+    image, found = await images.find(text)
+    if found is not None and not found.digest:
+        return [record for record in records if record.name == str(found)]
+    return [record for record in records if record.target.digest == image.content.target.digest][:1]
 
 
 def _repository(full: str) -> str:
     return "" if full.startswith(NAMELESS) else reference.parse(full).name
 
 
-async def load(images: Images, archive: AsyncIterator[bytes], where: Platform) -> AsyncGenerator[bytes, None]:
+async def load(
+    images: Images, archive: AsyncIterator[bytes], where: Platform | None
+) -> AsyncGenerator[bytes, None]:
     """What `docker load` shows. Names that stood for other images stand for these now; the others stay without one.
 
     Raises InvalidArgument when it is no image archive, ResourceExhausted; names that were given until then stay.
     """
     client, catalogue = images.client, images.catalogue
     before = {record.name: record.target for record in await catalogue.records()}
-    run = Run(lambda told: client.transfer.load(archive, where, SNAPSHOTTER, told))
+    run = Run(lambda told: client.transfer.load(archive, where or platform_of(""), SNAPSHOTTER, told))
     saved: list[tuple[str, Descriptor]] = []
     try:
         async with contextlib.aclosing(run.progress()) as said:

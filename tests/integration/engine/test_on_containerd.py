@@ -55,13 +55,11 @@ def test_the_life_of_a_container(engine: PrivateEngine) -> None:
 
 def test_a_registry_needs_containerd_2(engine: PrivateEngine, real: RealContainerd) -> None:
     """An older one has nobody who could transfer, and that is what the answer says."""
-    done = engine.hako("pull", "localhost:1/some/app:1")
-    assert done.returncode == 1
-    old = "needs containerd 2.0 or later" in done.stderr.replace("need containerd", "needs containerd")
-    assert old or "connection refused" in done.stderr, done.stderr
-    assert old == (
-        "1.6" in subprocess.run([real._program, "--version"], capture_output=True, text=True).stdout
-    )
+    version = subprocess.run([real._program, "--version"], capture_output=True, text=True, check=True).stdout
+    words = "containerd 2.0 or later" if "1.6" in version else "connection refused"
+    for _ in range(5):  # one call in four meets its end while it is being written
+        done = engine.hako("pull", "localhost:1/some/app:1")
+        assert (done.returncode, words in done.stderr) == (1, True), done.stderr
 
 
 def test_everything_is_killed(engine: PrivateEngine, real: RealContainerd) -> None:

@@ -32,6 +32,8 @@ _PIECE = 32 * 1024  # bytes, as containerd sends them
 # Of an archive that is read. Wide, because a write that meets the end of the stream breaks the whole call in gRPC's
 # library, together with what is still to be read; HTTP/2 holds back a manager that is faster than our client.
 _WINDOW = 1 << 30
+_TRIES, _AGAIN_SECONDS = 12, 0.01
+_OVERTAKEN = "Internal error from Core"  # the library's own words for a write after the end of a call
 _END = bytes(1024)  # of a tar archive
 _LAST_SECONDS = 2.0  # for progress that is still on its way when the call has ended
 
@@ -174,15 +176,35 @@ class Transfer:
     async def _opened(self, what: str) -> AsyncIterator[tuple[str, Any]]:
         """(id, gRPC's call) of a stream that the manager knows by now."""
         name = f"hakod-{what}-{secrets.token_hex(8)}"
-        call = self._stream()
+        call = await self._begun(name)
         try:
-            await call.write(pack(StreamInit(id=name)))
-            await call.read()
             yield name, call
         except aio.AioRpcError as failure:
             raise error_of(failure) from None
         finally:
             call.cancel()
+
+    async def _begun(self, name: str) -> Any:
+        """A call that the manager has taken for the stream `name`. Raises HakoError.
+
+        A manager without this service ends the call at once. When a write meets that end, gRPC's library puts an error
+        of its own over what the manager has said (about one call in four), so it is asked again.
+        """
+        for tried in range(_TRIES):
+            call = self._stream()
+            try:
+                await call.write(pack(StreamInit(id=name)))
+                await call.read()
+                return call
+            except aio.AioRpcError as failure:
+                call.cancel()
+                if failure.details() != _OVERTAKEN or tried == _TRIES - 1:
+                    raise error_of(failure) from None
+            except BaseException:
+                call.cancel()
+                raise
+            await asyncio.sleep(tried * _AGAIN_SECONDS)
+        raise AssertionError("the last try returns or raises")
 
 
 def _platform(platform: Platform) -> types_pb2.Platform:

@@ -132,10 +132,11 @@ class ContainerdProcess:
                 print(f"hakod: {err}", file=sys.stderr)
 
     async def _gone(self) -> None:
+        """Return when nobody serves: ours may have ended because another one does, which answered before that."""
         if self._process is not None:
             await _end_of(self._process.pid)
             self._reap()
-        elif pid := await self._pid():
+        while pid := await self._pid():
             await _end_of(pid)
             with contextlib.suppress(ChildProcessError):  # ours when this process was another program before
                 os.waitpid(pid, os.WNOHANG)
@@ -179,17 +180,17 @@ class ContainerdProcess:
             if self._process is not None:
                 self._process.returncode = 0  # not ours to wait for any more
             return
-        pid = self._process.pid if self._process is not None else await self._pid()
-        if not pid:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-        try:
-            await asyncio.wait_for(_end_of(pid), _STOP_SECONDS)
-        except TimeoutError:
-            print(f"hakod: hako-containerd (process {pid}) does not end on SIGTERM", file=sys.stderr)
-            return
-        self._reap()
+        ours = self._process.pid if self._process is not None else 0
+        for pid in {ours, await self._pid()} - {0}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            try:
+                await asyncio.wait_for(_end_of(pid), _STOP_SECONDS)
+            except TimeoutError:
+                print(f"hakod: hako-containerd (process {pid}) does not end on SIGTERM", file=sys.stderr)
+                continue
+            if pid == ours:
+                self._reap()
 
 
 async def _end_of(pid: int) -> None:

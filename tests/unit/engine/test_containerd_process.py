@@ -183,6 +183,29 @@ def test_one_that_serves_our_root_slowly_is_used(tmp_path: Path, monkeypatch: py
     run(story())
 
 
+def test_one_that_answers_before_ours_has_ended_is_used_and_ended(tmp_path: Path) -> None:
+    """Ours is still on its way to finding the root taken when the other one answers in its stead."""
+
+    async def story() -> None:
+        rig = Rig(tmp_path)
+        command, rig.argv = (
+            rig.argv,
+            [sys.executable, "-I", "-c", "import time; time.sleep(1); raise SystemExit(1)"],
+        )
+        start = asyncio.create_task(rig.keeper.start())
+        await asyncio.sleep(0.3)
+        assert rig.keeper.ours
+        other = subprocess.Popen(command)
+        await start
+        await asyncio.sleep(1.5)
+        assert rig.starts == 1
+        assert await rig.pid() == other.pid
+        await rig.keeper.stop(keep=False)
+        assert other.wait(5) == -signal.SIGTERM
+
+    run(story())
+
+
 def test_one_with_an_address_is_left_alone(tmp_path: Path) -> None:
     async def story() -> None:
         rig = Rig(tmp_path)

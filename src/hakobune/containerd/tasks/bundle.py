@@ -4,6 +4,7 @@ config.json   the OCI configuration, written here
 address       where the shim listens, written here before it exists
 rootfs/       the mount point inside the container's own mount namespace
 cgroup, init.pid, exit_status ("status nanoseconds"), shim.log     written by the shim or the zygote
+deleted       written here before a deletion is answered: the next manager does not bring the task back
 
 Of a shim that a program of a runtime has started, with the names that containerd gives them:
 shim-binary-path   that program, noted before it is run
@@ -154,6 +155,15 @@ class Bundle:
                 self._write("exit_status.new", f"{found[0]} {found[1]}".encode())
                 os.rename(f"{self.path}/exit_status.new", f"{self.path}/exit_status")
         return found
+
+    def note_deleted(self) -> None:
+        """Before a deletion is answered: the shim may outlive the answer and us. A full disk is borne."""
+        with contextlib.suppress(OSError):
+            self._write("deleted", b"")
+
+    def deleted(self) -> bool:
+        """Whether the task's deletion has been answered, or was about to be."""
+        return os.path.exists(f"{self.path}/deleted")
 
     def remove(self) -> None:
         """Take it away; idempotent. By another name first: a zygote may be writing down how its shim ended."""

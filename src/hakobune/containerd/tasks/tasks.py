@@ -142,6 +142,7 @@ class Tasks:
         key = (namespace, container_id)
         if self._tasks.pop(key, None) is None:
             raise NotFound(f"task {container_id} not found: not found")
+        task.bundle.note_deleted()
         self._dispose(key, task, lost=lost)
         if lost:
             await self._disposals[key]
@@ -244,6 +245,9 @@ class Tasks:
         task = Task(bundle, self._makers.of_bundle(bundle), self._tell)
         task.made.set()
         key = (bundle.namespace, bundle.id)
+        if bundle.deleted():
+            await self._undo(task)
+            return
         if not self._containers.known(*key):
             _LOG.warning("task %s/%s of no container: ended and removed", *key)
             await self._undo(task)

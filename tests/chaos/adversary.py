@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.chaos.conftest import Stage
 from tests.chaos.plan import Fault
 
+from hakobune.testing.cutting import cut
 from hakobune.testing.engine import EngineFailed
 from hakobune.testing.processes import command_lines, kill_and_wait
 
@@ -109,9 +110,11 @@ class Adversary:
                 (self.armory / "slow-fsync").write_text(SLOW)
                 time.sleep(fault.seconds)
                 (self.armory / "slow-fsync").unlink(missing_ok=True)
-            elif verb == "cut":
+            elif fault.kind == "cut clients":
                 for one in list(self.cut):
                     one()
+            elif verb == "cut":
+                self._cut(rest)
             elif verb == "unlink":
                 with contextlib.suppress(FileNotFoundError):
                     (self.stage.engine.root / "e/containerd/zygote.sock").unlink()
@@ -158,6 +161,14 @@ class Adversary:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+    def _cut(self, whose: str) -> None:
+        """Every connection at once, except those of clients that a shim was handed."""
+        pids = [pid for name, pid in self.stage.engine.daemons().items() if name == whose]
+        if whose == "shims":
+            pids = [pid for pid, line in command_lines() if line.startswith("hako-shim ")]
+        for pid in pids:
+            cut(pid, f"{self.stage.engine.root}/e/")
 
     def _picked_shim(self, fault: Fault) -> list[tuple[str, int]]:
         """(container's name, pid of its shim): one or none."""

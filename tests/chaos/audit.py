@@ -61,7 +61,11 @@ class Audit:
 
     def links(self, daemon: str = "hakod") -> list[str]:
         """What a daemon's descriptors are; nothing where it is not there: a zygote that was killed is not missed."""
-        place = Path(f"/proc/{self.engine.daemons().get(daemon, 0)}/fd")
+        return self.links_of(self.engine.daemons().get(daemon, 0))
+
+    def links_of(self, pid: int) -> list[str]:
+        """What a process's descriptors are."""
+        place = Path(f"/proc/{pid}/fd")
         found = []
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(place):

@@ -6,7 +6,8 @@ Where a fault makes two outcomes legal, a rule says so, and only there:
   R2  a full disk may cost lines of logs and of volumes, and starts; never the order, never a line twice;
       an engine that ended cleanly may have to wait for room before the next one comes up
   R3  `kill` and a restart with no patience end a life anywhere: its log is a beginning
-A killed, stopped or restarted daemon or zygote, a slow disk and clients that vanish excuse nothing here.
+A killed, stopped or restarted daemon or zygote, a connection between them that is cut, a slow disk and clients that
+vanish excuse nothing here.
 """
 
 from __future__ import annotations

@@ -31,6 +31,9 @@ KINDS: dict[str, tuple[int, float, float]] = {
     "fill disk": (1, 0.5, 1.5),
     "slow disk": (2, 1.0, 2.0),
     "cut clients": (2, 0.0, 0.0),
+    "cut hako-containerd": (2, 0.0, 0.0),
+    "cut zygote": (1, 0.0, 0.0),
+    "cut shims": (2, 0.0, 0.0),
     "unlink zygote's socket": (1, 0.0, 0.0),
 }
 

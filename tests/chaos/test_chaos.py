@@ -60,6 +60,8 @@ def play(adversary: Adversary, one: plan.Round) -> list[str]:
 
     with Beacon(stage) as beacon:
         stage.audit.note()
+        shim = stage.shim(NAME)
+        held = len(stage.audit.links_of(shim))
         clients = [threading.Thread(target=client, args=(scripts,)) for scripts in one.scripts]
         for thread in clients:
             thread.start()
@@ -75,6 +77,8 @@ def play(adversary: Adversary, one: plan.Round) -> list[str]:
         found.append("the published port was never asked")
     if (state := stage.state(NAME)) != "running 0":
         found.append(f"the container that nobody touched is {state!r}")
+    if len(links := stage.audit.links_of(shim)) > held + SPARE:
+        found.append(f"its shim holds {len(links)} descriptors, {held} in the beginning: {Counter(links)}")
     stage.dismiss()
     stage.clients.clear()
     return found

@@ -169,6 +169,9 @@ class ContainerdRuntime:
             )
         except Unavailable:
             raise  # it may have been made: whoever asks again, or takes back, looks
+        except AlreadyExists:  # asked for on a connection that broke, and begun after we had looked
+            await self.delete(record.id)
+            raise Unavailable(f"task {record.id} was being made already") from None
         except BaseException:
             with contextlib.suppress(HakoError):
                 await self._client.containers.delete(record.id)

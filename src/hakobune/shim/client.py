@@ -1,18 +1,33 @@
 """The engine's end of a shim's side socket: clients' connections go down here, and come back for a removal.
 
 A connection of this class is also a statement: while it stands, the shim waits for `release` before it
-answers clients about an end. Imports: asyncio, socket, errors, wire.side.
+answers clients about an end. One that breaks between two who live is made again, and what was not answered is
+said again; the shim knows a client that it has had already. Imports: asyncio, socket, errors, wire.side.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from hakobune.errors import HakoError, NotFound, Unavailable
 from hakobune.wire import side
+
+_ROOM_SECONDS = 0.001
+_BROKEN = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A message under way, kept until it is answered; `client` is open as long."""
+
+    packet: bytes
+    client: socket.socket | None
+    answer: asyncio.Future[None]
 
 
 class Side:
@@ -21,10 +36,11 @@ class Side:
     Every method raises HakoError with the shim's own text, Unavailable when the shim is gone.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, path: str) -> None:
         self._connection = connection
+        self._path = path
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._waiting: dict[int, _Call] = {}
         self._returned: list[socket.socket] = []
         self._seq = 0
         self._drained: dict[str, asyncio.Event] = {}
@@ -35,15 +51,10 @@ class Side:
     @classmethod
     async def connect(cls, path: str) -> Side:
         """Connect to the side socket at `path`. Raises Unavailable."""
-        connection = socket.socket(
-            socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        )
         try:
-            connection.connect(path)
+            return cls(_connected(path), path)
         except OSError as err:
-            connection.close()
             raise Unavailable(f"shim at {path}: {err.strerror}") from err
-        return cls(connection)
 
     async def attach(
         self, exec_id: str, flags: int, head: bytes, early: bytes, detach_keys: bytes, client: socket.socket
@@ -86,28 +97,33 @@ class Side:
         return returned
 
     async def _call(self, kind: int, fields: Sequence[bytes], client: socket.socket | None = None) -> None:
+        if self.closed:
+            raise Unavailable("the shim is gone")
         self._seq += 1
         seq = self._seq
-        answer: asyncio.Future[None] = self._loop.create_future()
-        self._waiting[seq] = answer
+        call = _Call(side.pack(kind, seq, *fields), client, self._loop.create_future())
+        self._waiting[seq] = call
         try:
-            await self._send(side.pack(kind, seq, *fields), client)
-            await answer
+            self._send(seq)
+            await call.answer
         finally:
             self._waiting.pop(seq, None)
 
-    async def _send(self, packet: bytes, client: socket.socket | None) -> None:
-        while True:
-            try:
-                if client is None:
-                    self._connection.send(packet)
-                else:
-                    socket.send_fds(self._connection, [packet], [client.fileno()])
-                return
-            except BlockingIOError:
-                await asyncio.sleep(0.001)
-            except OSError as err:
-                raise Unavailable(f"the shim is gone: {err.strerror}") from err
+    def _send(self, seq: int) -> None:
+        """Again a little later when there is no room; a connection that is broken is `_readable`'s to make again."""
+        call = self._waiting.get(seq)
+        if call is None or call.answer.done():
+            return
+        try:
+            if call.client is None:
+                self._connection.send(call.packet)
+            else:
+                socket.send_fds(self._connection, [call.packet], [call.client.fileno()])
+        except BlockingIOError:
+            self._loop.call_later(_ROOM_SECONDS, self._send, seq)
+        except OSError as err:
+            if err.errno not in _BROKEN:
+                call.answer.set_exception(Unavailable(f"the shim is gone: {err.strerror}"))
 
     def _readable(self) -> None:
         try:
@@ -119,8 +135,7 @@ class Side:
         except OSError:
             packet, rights = b"", []
         if not packet:
-            self.close()
-            self.on_lost()
+            self._again()
             return
         kind, seq, fields = side.unpack(packet)
         if kind == side.RETURN and rights:
@@ -131,13 +146,28 @@ class Side:
             drained.set()
         for extra in rights:
             os.close(extra)
-        answer = self._waiting.get(seq)
-        if answer is None or answer.done():
+        call = self._waiting.get(seq)
+        if call is None or call.answer.done():
             return
         if kind == side.OK:
-            answer.set_result(None)
+            call.answer.set_result(None)
         elif kind == side.ERROR:
-            answer.set_exception(_failure(fields[0].decode("utf-8", "replace")))
+            call.answer.set_exception(_failure(fields[0].decode("utf-8", "replace")))
+
+    def _again(self) -> None:
+        """The connection has ended: where the other side still listens it is made again, otherwise that has gone."""
+        try:
+            connection = _connected(self._path)
+        except OSError:
+            self.close()
+            self.on_lost()
+            return
+        self._loop.remove_reader(self._connection.fileno())
+        self._connection.close()
+        self._connection = connection
+        self._loop.add_reader(connection.fileno(), self._readable)
+        for seq in list(self._waiting):
+            self._send(seq)
 
     @property
     def closed(self) -> bool:
@@ -150,13 +180,25 @@ class Side:
             return
         self._loop.remove_reader(self._connection.fileno())
         self._connection.close()
-        for answer in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(Unavailable("the shim is gone"))
+        for call in self._waiting.values():
+            if not call.answer.done():
+                call.answer.set_exception(Unavailable("the shim is gone"))
         for drained in self._drained.values():
             drained.set()
         for returned in self._returned:
             returned.close()
+
+
+def _connected(path: str) -> socket.socket:
+    connection = socket.socket(
+        socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    )
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def _failure(text: str) -> HakoError:

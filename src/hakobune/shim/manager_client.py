@@ -90,7 +90,7 @@ class Zygote:
     async def retire(self) -> None:
         """Tell it to end with its last shim; silent when there is none."""
         async with self._turn:
-            if self._alive():
+            if self._alive() or await self._adopt():
                 assert self._socket is not None
                 with contextlib.suppress(Unavailable, Internal):
                     await self._ask(self._socket, ("RETIRE",))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -24,6 +25,10 @@ from hakobune.task.process import Member
 from hakobune.wire import side
 
 REMOVAL_GRACE_SECONDS = 10.0
+_REMEMBERED = 16  # clients that an engine may hand in a second time
+
+
+Verb = Callable[[Socket, list[bytes], int], None]
 
 
 class Wait:
@@ -63,7 +68,8 @@ class SideServer:
         self._path = ""
         self._engines: list[Socket] = []
         self._waits: list[Wait] = []
-        self.verbs: dict[int, Callable[[Socket, list[bytes], int], None]] = {
+        self._had: deque[int] = deque(maxlen=_REMEMBERED)
+        self.verbs: dict[int, Verb] = {
             side.ATTACH: self._attach,
             side.WAIT: self._wait,
             side.LOGS: self._logs,
@@ -171,7 +177,10 @@ class SideServer:
             verb = self.verbs.get(kind)
             if verb is None:
                 raise InvalidArgument(f"side message {kind} is unknown")
-            verb(engine, fields, fd)
+            if fd < 0:
+                verb(engine, fields, fd)
+            else:
+                self._hand_in(verb, engine, fields, fd)
             answer = side.pack(side.OK, seq)
         except (HakoError, ValueError, IndexError, OSError) as err:
             if fd >= 0:
@@ -181,6 +190,15 @@ class SideServer:
             engine.send(answer)
         except OSError as err:
             complain("answer the engine", err)
+
+    def _hand_in(self, verb: Verb, engine: Socket, fields: list[bytes], fd: int) -> None:
+        """A client, unless it came on a connection that broke before we could answer: then this is a copy of it."""
+        client = os.fstat(fd).st_ino
+        if client in self._had:
+            os.close(fd)
+            return
+        verb(engine, fields, fd)
+        self._had.append(client)
 
     # --- verbs ---
 

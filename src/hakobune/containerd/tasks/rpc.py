@@ -126,7 +126,7 @@ async def _pass(tasks: Tasks, call: Call, method: str, container_id: str, reques
     if task.end is not None:
         raise NotFound("process already finished")
     try:
-        return await task.shim.call(method, request, Empty)
+        return await task.ask(method, request, Empty)
     except Unavailable:
         await task.lost()
         raise NotFound("process already finished") from None
@@ -147,7 +147,7 @@ def _views(served: Service, tasks: Tasks) -> None:
         task = tasks.get(call.namespace, request.container_id)
         if task.end is not None:
             return pb.ListPidsResponse()
-        found = await task.shim.call("Pids", shim.PidsRequest(id=request.container_id), shim.PidsResponse)
+        found = await task.ask("Pids", shim.PidsRequest(id=request.container_id), shim.PidsResponse)
         return pb.ListPidsResponse(processes=found.processes)
 
     async def metrics(request: pb.MetricsRequest, call: Call) -> pb.MetricsResponse:
@@ -179,7 +179,7 @@ async def _state(tasks: Tasks, namespace: str, container_id: str) -> task_types_
 async def _metric(task: Task) -> types_pb2.Metric | None:
     try:
         request = shim.StatsRequest(id=task.bundle.id)
-        found = await task.shim.call("Stats", request, shim.StatsResponse, _LIST_SECONDS)
+        found = await task.ask("Stats", request, shim.StatsResponse, _LIST_SECONDS)
     except HakoError:
         return None
     return types_pb2.Metric(timestamp=timestamp(time.time_ns()), id=task.bundle.id, data=found.stats)

@@ -34,7 +34,6 @@ from hakobune.proto import event_types_pb2 as events
 from hakobune.proto import shim_pb2 as pb
 from hakobune.proto import task_types_pb2, tasks_pb2, types_pb2
 
-BOOT_SECONDS = 5.0
 _LOG = logging.getLogger("hakobune.tasks")
 
 
@@ -96,7 +95,7 @@ class Tasks:
             await self._make_shim(task, options.SerializeToString())
             reach("containerd.create.shim")
             asked = _create(task, request, options)
-            task.pid = (await task.shim.call("Create", asked, pb.CreateTaskResponse)).pid
+            task.pid = (await task.ask("Create", asked, pb.CreateTaskResponse)).pid
             reach("containerd.create.made")
         except BaseException:
             await self._undo(task)
@@ -134,10 +133,12 @@ class Tasks:
         request = pb.DeleteRequest(id=container_id)
         lost = False
         try:
-            found = await task.shim.call("Delete", request, pb.DeleteResponse)
+            found = await task.ask("Delete", request, pb.DeleteResponse)
             end = End(found.pid, found.exit_status, _at(found))
         except Unavailable:
             end, lost = await task.lost(), True
+        except NotFound:  # its answer was lost with a connection that broke
+            end, lost = End(task.pid, *task.bundle.record_exit(KILLED)), True
         reach("containerd.delete.answered")
         key = (namespace, container_id)
         if self._tasks.pop(key, None) is None:
@@ -165,7 +166,7 @@ class Tasks:
         task = self.get(namespace, container_id)
         try:
             request = pb.DeleteRequest(id=container_id, exec_id=exec_id)
-            found = await task.shim.call("Delete", request, pb.DeleteResponse)
+            found = await task.ask("Delete", request, pb.DeleteResponse)
             end = End(found.pid, found.exit_status, _at(found))
         except Unavailable:
             end = _end_of(task, exec_id, await task.lost())
@@ -180,7 +181,7 @@ class Tasks:
         task = self.get(namespace, container_id)
         request = pb.StartRequest(id=container_id, exec_id=exec_id)
         try:
-            pid: int = (await task.shim.call("Start", request, pb.StartResponse)).pid
+            pid: int = (await task.ask("Start", request, pb.StartResponse)).pid
             reach("containerd.start.done")
         except Unavailable:
             await task.lost()
@@ -194,7 +195,7 @@ class Tasks:
         task = self.get(namespace, container_id)
         try:
             request = pb.WaitRequest(id=container_id, exec_id=exec_id)
-            found = await task.shim.call("Wait", request, pb.WaitResponse)
+            found = await task.ask("Wait", request, pb.WaitResponse)
             return End(0, found.exit_status, _at(found))
         except Unavailable:
             return _end_of(task, exec_id, await task.lost())
@@ -204,7 +205,7 @@ class Tasks:
         task = self.get(namespace, container_id)
         try:
             request = pb.StateRequest(id=container_id, exec_id=exec_id)
-            found = await task.shim.call("State", request, pb.StateResponse)
+            found = await task.ask("State", request, pb.StateResponse)
         except Unavailable:
             return _dead(task, exec_id, _end_of(task, exec_id, await task.lost()))
         return task_types_pb2.Process(
@@ -254,7 +255,9 @@ class Tasks:
             return
         try:
             await task.connect()
-            task.pid = await self._made_pid(task)
+            task.pid = await task.made_pid()
+        except NotFound:
+            task.pid = 0
         except DeadlineExceeded:
             task.pid = bundle.pid()  # it lives, and is slow
             _LOG.warning("the shim of %s/%s does not answer", *key)
@@ -268,19 +271,6 @@ class Tasks:
         else:
             _LOG.warning("task %s/%s was never made: removed", *key)
             await self._undo(task)
-
-    async def _made_pid(self, task: Task) -> int:
-        """Init's pid; 0 when there is none. A Create that is under way is waited for."""
-        request = pb.StateRequest(id=task.bundle.id)
-        for _ in range(int(BOOT_SECONDS / 0.05)):
-            try:
-                found = await task.shim.call("State", request, pb.StateResponse, BOOT_SECONDS)
-            except NotFound:
-                return 0
-            if found.status != task_types_pb2.UNKNOWN:
-                return int(found.pid)
-            await asyncio.sleep(0.05)
-        raise DeadlineExceeded(f"task {task.bundle.id} is still being made")
 
     async def close(self) -> None:
         """Finish deletions; let go of the shims, which live on."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import errno
 import os
 import socket
 from pathlib import Path
 
-_SYS_PIDFD_GETFD = 438  # the same number on every architecture
+from hakobune.linux.getfd import getfd
+
 _LISTENS = 0x10000  # SO_ACCEPTCON among the flags of /proc/net/unix
 
 
@@ -44,11 +45,12 @@ def _accepted(pid: int, below: str) -> dict[str, str]:
 
 def _end(handle: int, number: int) -> bool:
     """False when it has closed it meanwhile."""
-    lent = ctypes.CDLL(None, use_errno=True).syscall(_SYS_PIDFD_GETFD, handle, number, 0)
-    if lent < 0:
-        if (error := ctypes.get_errno()) in (9, 3):  # EBADF, ESRCH
+    try:
+        lent = getfd(handle, number)
+    except OSError as err:
+        if err.errno in (errno.EBADF, errno.ESRCH):
             return False
-        raise OSError(error, os.strerror(error))
+        raise
     with socket.socket(fileno=lent) as borrowed, contextlib.suppress(OSError):
         borrowed.shutdown(socket.SHUT_RDWR)
     return True

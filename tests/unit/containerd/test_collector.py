@@ -93,6 +93,32 @@ def test_a_flat_lease_keeps_what_it_names_and_what_that_lies_on() -> None:
     assert set(labels) - kept(facts(labels=labels, below=below, leases=leases)) == {(C, "manifest")}
 
 
+@pytest.mark.parametrize(
+    ("condition", "stays"),
+    [
+        ("usedat<1h|warm", True),  # used half an hour ago
+        ("usedat<29m59.5s|warm", False),
+        ("usedat>29m|warm", True),
+        ("usedat>1h30m|warm", False),
+        ("usedat>9h,usedat<31m|warm", True),  # one of them is enough
+        ("usedat=30m|warm", False),  # a time is never met exactly
+        ("usedat<1h|cold", False),  # nobody says when it was used
+        ("usedat<1d|warm", False),
+        ("size<1h|warm", False),
+        ("usedat<1h", False),
+        ("usedat<|warm", False),
+    ],
+)
+def test_what_an_image_keeps_under_a_condition(condition: str, stays: bool) -> None:
+    labels = {
+        (IMAGE, "name"): {"containerd.io/gc.cond.snapshot.overlayfs/1": condition},
+        (S, "warm"): {"containerd.io/gc.cond.value-usedat": "2025-12-31T23:30:00Z"}, (S, "cold"): {},
+    }  # fmt: skip
+    assert (kept(facts(labels=labels)) == {(IMAGE, "name"), (S, "warm")}) is stays
+    labels[IMAGE, "name"] |= LATE  # what is not kept itself keeps nothing
+    assert kept(facts(labels=labels)) == set()
+
+
 NAMES = st.sampled_from([(C, n) for n in "abcd"] + [(S, n) for n in "abcd"])
 
 

@@ -6,8 +6,10 @@ gc.expire; and content or snapshots with `gc.root`, or a `gc.expire` that is sti
   gc.ref.content[.…], gc.ref.snapshot.<snapshotter>[/…], gc.ref.image[.…]    what the labels of a kept object name
   gc.bref.content[.…], gc.bref.snapshot.<…>, gc.bref.image[.…], gc.bref.container[.…]   the other way: the labelled
       object is kept when the one that it names is
+  gc.cond.snapshot.<snapshotter>[/…] on an image or content, "usedat<1h,usedat>30d|name": the snapshot of that name, when
+      one of the conditions holds for the time in the snapshot's own label gc.cond.value-usedat
 A lease with the label `gc.flat` keeps what it holds and not what that refers to; parents and targets it does.
-Source: containerd, docs/garbage-collection.md, core/metadata/gc.go. Imports: nothing.
+Source: containerd, docs/garbage-collection.md, core/metadata/gc.go. Imports: spec.duration.
 """
 
 from __future__ import annotations
@@ -17,15 +19,20 @@ import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hakobune.spec.duration import nanoseconds
+
 ROOT = "containerd.io/gc.root"
 EXPIRE = "containerd.io/gc.expire"
 FLAT = "containerd.io/gc.flat"
+USED_AT = "containerd.io/gc.cond.value-usedat"
+_CONDITION = "containerd.io/gc.cond.snapshot"
 _REF, _BACK = "containerd.io/gc.ref.", "containerd.io/gc.bref."
 
 Node = tuple[
     str, str
 ]  # ("content", digest), ("snapshots/<snapshotter>", name), ("images", name), ("containers", id)
 Labels = Mapping[str, str]
+_COMPARED = {"<": datetime.timedelta.__lt__, ">": datetime.timedelta.__gt__}
 _PLURAL = {"content": "content", "image": "images", "container": "containers"}
 
 
@@ -57,14 +64,40 @@ def _named(labels: Labels, begin: str) -> Iterator[Node]:
             yield _PLURAL[kind], value
 
 
+def _conditional(labels: Labels, facts: Facts) -> Iterator[Node]:
+    """Snapshots that an image or content keeps as long as one of its conditions holds for them."""
+    for label, value in labels.items():
+        conditions, bar, name = value.partition("|")
+        if not label.startswith(_CONDITION) or not bar:
+            continue
+        node = (f"snapshots/{label[len(_CONDITION) :].lstrip('./').partition('/')[0]}", name)
+        used = _time(facts.labels.get(node, {}).get(USED_AT, ""))
+        if used is not None and any(_holds(one, facts.now - used) for one in conditions.split(",")):
+            yield node
+
+
+def _holds(condition: str, age: datetime.timedelta) -> bool:
+    """`usedat<24h`: what was used less than a day ago. A condition that is not known never holds."""
+    name, sign, text = condition[:6], condition[6:7], condition[7:]
+    limit = nanoseconds(text)
+    if name != "usedat" or sign not in _COMPARED or limit is None:
+        return False
+    return bool(_COMPARED[sign](age, datetime.timedelta(microseconds=limit / 1000)))
+
+
+def _time(text: str) -> datetime.datetime | None:
+    """Of RFC 3339; None for what is not. A time without a zone is UTC."""
+    with contextlib.suppress(ValueError):
+        found = datetime.datetime.fromisoformat(text) if text else None
+        if found is not None:
+            return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+    return None
+
+
 def expired(labels: Labels, now: datetime.datetime) -> bool:
     """Whether an object's own time is over. An unreadable time never is."""
-    text = labels.get(EXPIRE, "")
-    with contextlib.suppress(ValueError):
-        end = datetime.datetime.fromisoformat(text) if text else None
-        if end is not None:
-            return (end if end.tzinfo else end.replace(tzinfo=datetime.UTC)) <= now
-    return False
+    end = _time(labels.get(EXPIRE, ""))
+    return end is not None and end <= now
 
 
 def kept(facts: Facts) -> set[Node]:
@@ -73,6 +106,8 @@ def kept(facts: Facts) -> set[Node]:
     for node, labels in facts.labels.items():
         for other in _named(labels, _BACK):
             back.setdefault(other, []).append(node)
+        if node[0] in ("images", "content"):
+            back.setdefault(node, []).extend(_conditional(labels, facts))
     roots = [node for node, labels in facts.labels.items() if _is_root(node, labels, facts.now)]
     flat: list[Node] = []
     for labels, held in facts.leases:

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from hakobune.errors import InvalidArgument
+from hakobune.spec.duration import nanoseconds
 
-_UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _FLAG = re.compile(r"--([a-z-]+)=(\S*)\s*")
 _TIMES = {
     "interval": "Interval",
@@ -55,20 +54,9 @@ def _flag(found: dict[str, Any], name: str, value: str) -> None:
 
 def _time(name: str, text: str) -> int:
     """Nanoseconds; 0 stands for the default."""
-    at = duration(text)
+    at = nanoseconds(text)
     if at is None:
         raise InvalidArgument(f'HEALTHCHECK: time: invalid duration "{text}"')
     if 0 < at < _LEAST:
         raise InvalidArgument(f'Interval "{name}" cannot be less than 1ms')
     return at
-
-
-def duration(text: str) -> int | None:
-    """`1m30s` -> nanoseconds; None for what is no duration."""
-    if text == "0":
-        return 0
-    at, total = 0, 0.0
-    while match := _DURATION.match(text, at):
-        total += float(match[1]) * _UNITS[match[2]]
-        at = match.end()
-    return int(total) if at and at == len(text) else None

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from hakobune.engine.containers.logs import moment
-from hakobune.engine.images.health import duration
 from hakobune.engine.images.images import Images
 from hakobune.engine.images.model import Image
 from hakobune.engine.schema.filters import Filters
 from hakobune.errors import InvalidArgument
 from hakobune.spec import reference
+from hakobune.spec.duration import nanoseconds
 
 _FILTERS = ("before", "dangling", "label", "reference", "since", "until")
 
@@ -61,7 +61,7 @@ def older(filters: Filters) -> Fits:
         raise InvalidArgument("more than one until filter specified")
     if not values:
         return lambda image: True
-    ago = duration(values[0])
+    ago = nanoseconds(values[0])
     at = moment(values[0]) if ago is None else time.time_ns() - ago
     return lambda image: image.created <= at
 

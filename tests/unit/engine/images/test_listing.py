@@ -6,7 +6,6 @@ import pytest
 
 from hakobune.containerd.client.transfer import Platform
 from hakobune.engine.images import importing, model, pull
-from hakobune.engine.images.health import duration
 from hakobune.engine.images.images import named
 from hakobune.engine.images.listing import pattern
 from hakobune.engine.images.model import host_platform
@@ -29,12 +28,6 @@ def test_patterns(text: str, name: str, fits: bool) -> None:
 def test_a_pattern_that_is_none() -> None:
     with pytest.raises(InvalidArgument):
         pattern("a[z-a]")
-
-
-def test_durations() -> None:
-    assert duration("1h2m3.5s") == 3_723_500_000_000
-    assert duration("0") == 0
-    assert [duration(text) for text in ("", "1", "h", "1h ", "1x", "-1s")] == [None] * 6
 
 
 def test_what_a_text_may_be() -> None:

@@ -82,3 +82,16 @@ def test_a_killed_shims_container_starts_again_by_its_policy(stage: Stage) -> No
         assert time.monotonic() < end
         time.sleep(0.05)
     assert stage.shim("one") != before
+
+
+def test_a_run_asks_a_manager_that_dies_for_its_image(stage: Stage) -> None:
+    """It hangs first, so that the question is under way when it is killed; the engine is new and knows nothing."""
+    stage.ok("run", "-d", "--name", "kept", STARTER, "/bin/sleep", "600")  # or the manager would end, too
+    stage.engine.terminate()
+    stage.engine.start()
+    pid = stage.engine.daemons()["hako-containerd"]
+    os.kill(pid, signal.SIGSTOP)
+    run = stage.client("run", "--rm", STARTER, "/bin/echo", "x")
+    time.sleep(1)
+    stage.kill("hako-containerd")
+    assert run.communicate(timeout=30) == ("x\n", "")

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from hakobune.containerd.client import Client
+from hakobune.containerd.client import BACK_SECONDS, Client
 from hakobune.engine import wiring
 from hakobune.engine.config import Config
 from hakobune.engine.containerd_process import ContainerdProcess
@@ -33,7 +33,7 @@ from hakobune.engine.http.message import Taken
 from hakobune.engine.http.router import Router
 from hakobune.engine.http.server import Server
 from hakobune.engine.images.images import Images
-from hakobune.engine.runtime import BACK_SECONDS, ContainerdRuntime, Ended, OutOfMemory
+from hakobune.engine.runtime import ContainerdRuntime, Ended, OutOfMemory
 from hakobune.engine.runtimes import Runtimes
 from hakobune.engine.succession import Succession
 from hakobune.engine.system import upgrade

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from hakobune.containerd.client import Client
 from hakobune.containerd.client.containers import Container as Record
@@ -22,9 +22,6 @@ from hakobune.failpoint import reach
 from hakobune.spec.mount import Mount
 
 SNAPSHOTTER = "overlayfs"
-BACK_SECONDS = 10.0  # how long a manager that died may take to answer again
-_TRIES = 4
-T = TypeVar("T")
 OWNED = "io.hakobune.container"  # label of the snapshots that are containers' own
 
 
@@ -114,29 +111,29 @@ class ContainerdRuntime:
                 await self.discard(identity)
                 return await self._client.snapshots.prepare(identity, parent, labels=labels)
 
-        return tuple(await self._again(fresh))
+        return tuple(await self._client.again(fresh))
 
     async def rootfs(self, identity: str) -> tuple[Mount, ...]:
         """The mounts of a snapshot that stands. Raises NotFound."""
-        return tuple(await self._again(lambda: self._client.snapshots.mounts(identity)))
+        return tuple(await self._client.again(lambda: self._client.snapshots.mounts(identity)))
 
     async def discard(self, identity: str) -> None:
         """Remove the snapshot with all that was written to it."""
         with contextlib.suppress(NotFound):
-            await self._again(lambda: self._client.snapshots.remove(identity))
+            await self._client.again(lambda: self._client.snapshots.remove(identity))
 
     async def snapshots(self) -> list[str]:
         """Ids of the containers that have a snapshot."""
-        every = await self._again(self._client.snapshots.list)
+        every = await self._client.again(self._client.snapshots.list)
         return [snapshot.name for snapshot in every if OWNED in snapshot.labels]
 
     async def records(self) -> list[str]:
         """Ids of the containers that are on record below, with a task or without."""
-        return [record.id for record in await self._again(self._client.containers.list)]
+        return [record.id for record in await self._client.again(self._client.containers.list)]
 
     async def usage(self, identity: str) -> int:
         """Bytes written to the snapshot."""
-        return (await self._again(lambda: self._client.snapshots.usage(identity))).size
+        return (await self._client.again(lambda: self._client.snapshots.usage(identity))).size
 
     async def create(
         self, identity: str, image: str, spec: dict[str, Any], rootfs: Sequence[Mount], streams: Streams,
@@ -148,7 +145,7 @@ class ContainerdRuntime:
             id=identity, image=image, runtime=kind.shim, spec=document, snapshotter=SNAPSHOTTER,
             snapshot_key=identity, labels={}, options=(OPTIONS_TYPE if kind.options else "", kind.options),
         )  # fmt: skip
-        return await self._again(lambda: self._create(record, rootfs, streams))
+        return await self._client.again(lambda: self._create(record, rootfs, streams))
 
     async def _create(self, record: Record, rootfs: Sequence[Mount], streams: Streams) -> int:
         try:
@@ -179,18 +176,21 @@ class ContainerdRuntime:
 
     async def start(self, identity: str, process: str = "") -> int:
         """Let init or an exec run; returns its pid."""
-        try:
-            return await self._client.tasks.start(identity, process)
-        except Unavailable:
-            await self._client.ready(BACK_SECONDS)
+
+        async def looked_at() -> int:
             found = await self._client.tasks.get(identity, process)
             if found.status != "created":
                 return found.pid  # it was started; perhaps it has ended since
             return await self._client.tasks.start(identity, process)
 
+        try:
+            return await self._client.tasks.start(identity, process)
+        except Unavailable:
+            return await self._client.again(looked_at)
+
     async def delete(self, identity: str) -> None:
         """Take away a task, killing what still runs, and its record."""
-        await self._again(lambda: self._delete(identity))
+        await self._client.again(lambda: self._delete(identity))
 
     async def _delete(self, identity: str) -> None:
         with contextlib.suppress(NotFound):
@@ -208,12 +208,14 @@ class ContainerdRuntime:
 
     async def kill(self, identity: str, signal: int, process: str = "", *, everyone: bool = False) -> None:
         """Send a signal. Raises NotFound."""
-        await self._again(lambda: self._client.tasks.kill(identity, signal, process, everyone=everyone))
+        await self._client.again(
+            lambda: self._client.tasks.kill(identity, signal, process, everyone=everyone)
+        )
 
     async def exec(self, identity: str, process: str, document: dict[str, Any], streams: Streams) -> None:
         """Add an exec named `process`; `start` makes it run."""
         with contextlib.suppress(AlreadyExists):  # names are new each time: it is ours, asked for twice
-            await self._again(
+            await self._client.again(
                 lambda: self._client.tasks.exec(
                     identity,
                     process,
@@ -228,56 +230,47 @@ class ContainerdRuntime:
     async def forget_exec(self, identity: str, process: str) -> None:
         """Delete an exec that has ended."""
         with contextlib.suppress(NotFound):
-            await self._again(lambda: self._client.tasks.delete(identity, process))
+            await self._client.again(lambda: self._client.tasks.delete(identity, process))
 
     async def resize(self, identity: str, rows: int, columns: int, process: str = "") -> None:
         """Set the window size of a terminal."""
-        await self._again(lambda: self._client.tasks.resize(identity, columns, rows, process))
+        await self._client.again(lambda: self._client.tasks.resize(identity, columns, rows, process))
 
     async def close_input(self, identity: str, process: str = "") -> None:
         """No more input comes: the shim may let go of its end."""
-        await self._again(lambda: self._client.tasks.close_io(identity, process))
+        await self._client.again(lambda: self._client.tasks.close_io(identity, process))
 
     async def pause(self, identity: str) -> None:
         """Freeze all its processes."""
-        await self._again(lambda: self._client.tasks.pause(identity))
+        await self._client.again(lambda: self._client.tasks.pause(identity))
 
     async def resume(self, identity: str) -> None:
         """Thaw them."""
-        await self._again(lambda: self._client.tasks.resume(identity))
+        await self._client.again(lambda: self._client.tasks.resume(identity))
 
     async def update(self, identity: str, resources: dict[str, Any]) -> None:
         """New limits, as OCI linux.resources."""
-        await self._again(lambda: self._client.tasks.update(identity, json.dumps(resources).encode()))
+        await self._client.again(lambda: self._client.tasks.update(identity, json.dumps(resources).encode()))
 
     async def pids(self, identity: str) -> list[int]:
         """Host pids of all its processes."""
-        return await self._again(lambda: self._client.tasks.pids(identity))
+        return await self._client.again(lambda: self._client.tasks.pids(identity))
 
     async def stats(self, identity: str) -> dict[str, Any]:
         """The counters of its cgroup (cgroups/cgroup.py)."""
-        return await self._again(lambda: self._client.tasks.metrics(identity))
+        return await self._client.again(lambda: self._client.tasks.metrics(identity))
 
     async def standing(self) -> dict[str, Standing]:
         """Every task there is, by id."""
         return {
             task.id: Standing(task.id, task.pid, task.status, task.exit_status, task.exited_at)
-            for task in await self._again(self._client.tasks.list)
+            for task in await self._client.again(self._client.tasks.list)
         }
 
     async def process_standing(self, identity: str, process: str = "") -> Standing:
         """How init or one exec stands. Raises NotFound."""
-        task = await self._again(lambda: self._client.tasks.get(identity, process))
+        task = await self._client.again(lambda: self._client.tasks.get(identity, process))
         return Standing(process, task.pid, task.status, task.exit_status, task.exited_at)
-
-    async def _again(self, call: Callable[[], Awaitable[T]]) -> T:
-        """A call that may be made twice, and is when the manager dies over it."""
-        for _ in range(_TRIES - 1):
-            try:
-                return await call()
-            except Unavailable:
-                await self._client.ready(BACK_SECONDS)
-        return await call()
 
     @contextlib.asynccontextmanager
     async def ends(self) -> AsyncIterator[AsyncIterator[Ended | OutOfMemory]]:

@@ -8,6 +8,8 @@ when it cannot be reached.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from hakobune.containerd.client.connection import Connection
 from hakobune.containerd.client.containers import Container, Containers
@@ -22,11 +24,16 @@ from hakobune.containerd.client.snapshots import Snapshot, Snapshots, Usage
 from hakobune.containerd.client.tasks import Exit, Process, Tasks
 from hakobune.containerd.client.transfer import Transfer
 from hakobune.containerd.client.version import Version
+from hakobune.errors import Unavailable
 
 __all__ = [
     "Any", "Client", "Container", "Event", "Exit", "Image", "Info", "Lease", "Namespace", "Process", "Renewed",
     "Snapshot", "Subscription", "TaskExit", "TaskOOM", "Usage",
 ]  # fmt: skip
+
+BACK_SECONDS = 10.0  # how long a manager that died may take to answer again
+_TRIES = 4
+T = TypeVar("T")
 
 
 class Client:
@@ -59,6 +66,15 @@ class Client:
     async def ready(self, timeout: float) -> None:
         """Wait until the manager answers. Raises Unavailable after `timeout` seconds."""
         await self._connection.ready(self.version.get, timeout)
+
+    async def again(self, call: Callable[[], Awaitable[T]]) -> T:
+        """A call that may be made twice, and is when the manager dies over it, or the connection. Raises as `call`."""
+        for _ in range(_TRIES - 1):
+            try:
+                return await call()
+            except Unavailable:
+                await self.ready(BACK_SECONDS)
+        return await call()
 
     async def close(self) -> None:
         """End the connection."""

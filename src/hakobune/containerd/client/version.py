@@ -12,7 +12,7 @@ class Version:
     """Asks which manager this is."""
 
     def __init__(self, connection: Connection) -> None:
-        self._version = connection.unary(
+        self._version = connection.brief(
             "containerd.services.version.v1.Version", "Version", pb.VersionResponse.FromString
         )
 

@@ -41,13 +41,13 @@ class Catalogue:
         if known is not None and now - known[1] < FRESH_SECONDS:
             return known[0]
         self._records.pop(full, None)
-        record = await self._client.images.get(full)
+        record = await self._client.again(lambda: self._client.images.get(full))
         self._records[full] = record, now
         return record
 
     async def records(self) -> list[Record]:
         """All names."""
-        found = await self._client.images.list()
+        found = await self._client.again(self._client.images.list)
         now = time.monotonic()
         self._records = {record.name: (record, now) for record in found}
         known = {record.target.digest for record in found}
@@ -60,7 +60,7 @@ class Catalogue:
         known = self._contents.get(target.digest)
         if known is None:
             try:
-                known = await self._load(target)
+                known = await self._client.again(lambda: self._load(target))
             except (NotFound, ValueError, KeyError, TypeError) as err:
                 raise DataLoss(f"image {target.digest} is not whole: {err}") from err
             self._contents[target.digest] = known

@@ -15,6 +15,8 @@ from typing import IO, Any
 
 from hakobune.layers.pack import Packer
 
+_LEVEL = 4  # three times as fast as 9, for a layer that is a tenth larger
+
 
 class _Hashed:
     """Passes on what is written and counts it into a digest."""
@@ -40,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     out: Any = sys.stdout.buffer
     if args.gzip:
-        out = gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0)
+        out = gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=out, mtime=0)
     hashed: Any = _Hashed(out)
     try:
         packer = Packer(hashed, args.newest)

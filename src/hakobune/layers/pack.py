@@ -4,32 +4,36 @@ Two ways to see a change. An overlay's upper directory *is* the change: its 0:0 
 its opaque directories hide what is below. Two whole directories are compared, entry by entry; file contents
 only where size and modification time leave a doubt. Both give OCI whiteouts (image-spec, layer.md).
 
-Nothing is followed out of the directory: links are read, never walked. Written with the standard library's tarfile,
-in a process of its own (cmd/pack.py). Imports: tarfile, os.
+The directory may be that of a running container: it is walked by descriptors (`walk`), and nothing is followed.
+Runs in a process of its own (cmd/pack.py). Imports: os, linux.syscalls.
 """
 
 from __future__ import annotations
 
 import contextlib
-import filecmp
 import os
 import stat
-import tarfile
 from collections.abc import Iterator
-from typing import IO
+from itertools import zip_longest
+
+from hakobune.layers import walk
+from hakobune.layers.members import Out, Writer
+from hakobune.layers.tar import HARD_LINK, REGULAR, Entry
+from hakobune.layers.walk import Found
+from hakobune.linux import syscalls
 
 _OPAQUE_NAME = ".wh..wh..opq"
 _WHITEOUT = ".wh."
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
-_PRIVATE = ("trusted.overlay.", "user.overlay.")
 _SECOND = 1_000_000_000
+_WITHIN = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
 
 
 class Packer:
     """Writes one layer to `out`; `newest` (seconds since 1970) is the latest time that is told, -1: any."""
 
-    def __init__(self, out: IO[bytes], newest: int = -1) -> None:
-        self._tar = tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT)
+    def __init__(self, out: Out, newest: int = -1) -> None:
+        self._tar = Writer(out)
         self._newest = newest
         self._links: dict[tuple[int, int], str] = {}
 
@@ -39,132 +43,122 @@ class Packer:
 
     def upper(self, directory: str) -> None:
         """The change that an overlay's upper directory is. Raises OSError."""
-        for path, name, status in _walk(directory, ""):
-            if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
-                self._whiteout(name)
-            else:
-                self._add(path, name, status)
-                if stat.S_ISDIR(status.st_mode) and _is_opaque(path):
-                    self._mark(f"{name}/{_OPAQUE_NAME}", status)
+        with _directory(directory) as root:
+            for found in walk.walk(root):
+                if is_whiteout(found.status):
+                    self._whiteout(found.path)
+                    continue
+                self.add(found, found.path)
+                if stat.S_ISDIR(found.status.st_mode) and is_opaque(found):
+                    self._mark(f"{found.path}/{_OPAQUE_NAME}", found.status)
 
     def changes(self, old: str, new: str) -> None:
         """What is different in the directory `new`. Raises OSError."""
-        for path, name, status in _walk(new, ""):
-            before = _status(f"{old}/{name}")
-            if before is None or not _same(f"{old}/{name}", before, path, status):
-                self._add(path, name, status)
-            if before is not None and stat.S_ISDIR(before.st_mode) and stat.S_ISDIR(status.st_mode):
-                self._removals(f"{old}/{name}", path, f"{name}/")
-        self._removals(old, new, "")
+        with _directory(old) as before, _directory(new) as after:
+            self._removals(before, after, "")
+            for found in walk.walk(after):
+                old_one = _lookup(before, found.path)
+                if old_one is None or not _same(old_one, found):
+                    self.add(found, found.path)
+                both = old_one is not None and stat.S_ISDIR(old_one.status.st_mode)
+                if both and stat.S_ISDIR(found.status.st_mode):
+                    self._removals(before, after, f"{found.path}/")
+                if old_one is not None:
+                    os.close(old_one.parent)
 
-    def _removals(self, old: str, new: str, prefix: str) -> None:
-        for name in sorted(os.listdir(old)):
-            if _status(f"{new}/{name}") is None:
+    def _removals(self, before: int, after: int, prefix: str) -> None:
+        fd = syscalls.openat2(before, prefix or ".", os.O_RDONLY | os.O_DIRECTORY, resolve=_WITHIN)
+        try:
+            names = sorted(os.listdir(fd))
+        finally:
+            os.close(fd)
+        for name in names:
+            there = _lookup(after, prefix + name)
+            if there is None:
                 self._whiteout(prefix + name)
+            else:
+                os.close(there.parent)
 
     def _whiteout(self, name: str) -> None:
         parent, slash, last = name.rpartition("/")
-        self._tar.addfile(tarfile.TarInfo(f"{parent}{slash}{_WHITEOUT}{last}"))
+        self._tar.add(Entry(f"{parent}{slash}{_WHITEOUT}{last}", REGULAR, 0o644, 0, 0, 0))
 
     def _mark(self, name: str, status: os.stat_result) -> None:
-        member = tarfile.TarInfo(name)
-        member.mode, member.uid, member.gid = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
-        self._tar.addfile(member)
+        mode = stat.S_IMODE(status.st_mode)
+        self._tar.add(Entry(name, REGULAR, mode, status.st_uid, status.st_gid, 0))
 
-    def _add(self, path: str, name: str, status: os.stat_result) -> None:
-        if stat.S_ISSOCK(status.st_mode):
-            return  # tar has no type for sockets; they mean nothing in another container
-        member = tarfile.TarInfo(name)
-        member.mode, member.uid, member.gid = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
-        member.type = _kind(status.st_mode)
-        records = self._time(member, status)
-        identity = (status.st_dev, status.st_ino)
-        if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-            if identity in self._links:
-                member.type, member.linkname = tarfile.LNKTYPE, self._links[identity]
-                self._tar.addfile(member)
-                return
-            self._links[identity] = name
-        if member.type == tarfile.SYMTYPE:
-            member.linkname = os.readlink(path)
-        elif member.type in (tarfile.CHRTYPE, tarfile.BLKTYPE):
-            member.devmajor, member.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
-        member.pax_headers = records | _xattrs(path)
-        if member.type == tarfile.REGTYPE:
-            member.size = status.st_size
-            with open(path, "rb", opener=_no_follow) as file:
-                self._tar.addfile(member, file)
-        else:
-            self._tar.addfile(member)
-
-    def _time(self, member: tarfile.TarInfo, status: os.stat_result) -> dict[str, str]:
-        seconds, nanoseconds = divmod(status.st_mtime_ns, _SECOND)
-        if 0 <= self._newest <= seconds:
-            seconds, nanoseconds = self._newest, 0
-        member.mtime = seconds
-        return {"mtime": f"{seconds}.{nanoseconds:09}".rstrip("0")} if nanoseconds else {}
+    def add(self, found: Found, name: str) -> None:
+        """One file under `name`; a hard link when it was added under another one before. Raises OSError."""
+        entry = walk.entry(found, name)
+        if entry is None:
+            return
+        if 0 <= self._newest * _SECOND <= entry.mtime_ns:
+            entry.mtime_ns = self._newest * _SECOND
+        if found.status.st_nlink > 1 and not stat.S_ISDIR(found.status.st_mode):
+            first = self._links.setdefault(found.identity, name)
+            if first != name:
+                entry.kind, entry.link, entry.size, entry.xattrs = HARD_LINK, first, 0, {}
+        self._tar.add(entry, walk.content(found) if entry.kind == REGULAR else ())
 
 
-def _walk(directory: str, prefix: str) -> Iterator[tuple[str, str, os.stat_result]]:
-    """(path, name in the layer, status) of everything below, parents first, names in order."""
-    todo = [(directory, prefix)]
-    while todo:
-        here, start = todo.pop()
-        below = []
-        for name in sorted(os.listdir(here)):
-            path = f"{here}/{name}"
-            status = os.lstat(path)
-            yield path, start + name, status
-            if stat.S_ISDIR(status.st_mode):
-                below.append((path, f"{start}{name}/"))
-        todo += reversed(below)
+@contextlib.contextmanager
+def _directory(path: str) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
-def _status(path: str) -> os.stat_result | None:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return os.lstat(path)
-    return None
+def _lookup(root: int, path: str) -> Found | None:
+    """The file at `path`, no link on the way followed; `parent` is the caller's to close. None when there is none."""
+    above, _, name = path.rpartition("/")
+    try:
+        parent = syscalls.openat2(root, above or ".", os.O_PATH | os.O_DIRECTORY, resolve=_WITHIN)
+    except OSError:
+        return None
+    try:
+        return Found(parent, name, path, os.stat(name, dir_fd=parent, follow_symlinks=False))
+    except OSError:
+        os.close(parent)
+        return None
 
 
-def _kind(mode: int) -> bytes:
-    kinds = (
-        (stat.S_ISREG, tarfile.REGTYPE), (stat.S_ISDIR, tarfile.DIRTYPE), (stat.S_ISLNK, tarfile.SYMTYPE),
-        (stat.S_ISCHR, tarfile.CHRTYPE), (stat.S_ISBLK, tarfile.BLKTYPE), (stat.S_ISFIFO, tarfile.FIFOTYPE),
-    )  # fmt: skip
-    return next(kind for fits, kind in kinds if fits(mode))
+def is_whiteout(status: os.stat_result) -> bool:
+    """Overlayfs's word for "removed"."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
-def _same(old: str, before: os.stat_result, new: str, now: os.stat_result) -> bool:
+def is_opaque(found: Found) -> bool:
+    """Whether an overlay's directory hides those below it."""
+    fd = walk.opened(found.parent, found.name, os.O_RDONLY | os.O_DIRECTORY)
+    if fd is None:
+        return False
+    try:
+        for name in _OPAQUE:
+            with contextlib.suppress(OSError):
+                if os.getxattr(fd, name) == b"y":
+                    return True
+        return False
+    finally:
+        os.close(fd)
+
+
+def _same(before: Found, now: Found) -> bool:
     facts = ("st_mode", "st_uid", "st_gid", "st_rdev")
-    if any(getattr(before, fact) != getattr(now, fact) for fact in facts) or _xattrs(old) != _xattrs(new):
+    old, new = before.status, now.status
+    if any(getattr(old, fact) != getattr(new, fact) for fact in facts):
         return False
-    if stat.S_ISLNK(now.st_mode):
-        return os.readlink(old) == os.readlink(new)
-    if not stat.S_ISREG(now.st_mode):
+    if walk.xattrs(before.parent, before.name) != walk.xattrs(now.parent, now.name):
+        return False
+    if stat.S_ISLNK(new.st_mode):
+        return os.readlink(before.name, dir_fd=before.parent) == os.readlink(now.name, dir_fd=now.parent)
+    if not stat.S_ISREG(new.st_mode):
         return True
-    if before.st_size != now.st_size:
+    if old.st_size != new.st_size:
         return False
-    return before.st_mtime_ns == now.st_mtime_ns or filecmp.cmp(old, new, shallow=False)
+    return old.st_mtime_ns == new.st_mtime_ns or _equal(before, now)
 
 
-def _is_opaque(path: str) -> bool:
-    for name in _OPAQUE:
-        with contextlib.suppress(OSError):
-            if os.getxattr(path, name, follow_symlinks=False) == b"y":
-                return True
-    return False
-
-
-def _xattrs(path: str) -> dict[str, str]:
-    """As PAX records; overlayfs's own are not part of the content."""
-    found = {}
-    with contextlib.suppress(OSError):
-        for name in os.listxattr(path, follow_symlinks=False):
-            if not name.startswith(_PRIVATE):
-                value = os.getxattr(path, name, follow_symlinks=False)
-                found[f"SCHILY.xattr.{name}"] = value.decode("utf-8", "surrogateescape")
-    return found
-
-
-def _no_follow(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _equal(before: Found, now: Found) -> bool:
+    return all(old == new for old, new in zip_longest(walk.content(before), walk.content(now)))

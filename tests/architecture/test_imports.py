@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli", "engine"),
     ("containerd",),
     ("vm",),
-    ("shim", "guest"),
+    ("shim", "guest", "files"),
     ("task", "oci", "net", "registry"),
     ("cgroups", "layers", "logs", "transport"),
     ("linux", "wire", "persist", "proto"),
@@ -46,7 +46,7 @@ DOORS = {
 # Rooms below a process room in the sense of the floors that are part of the same process.
 WIRING = ("cmd", "testing")
 
-NO_ASYNCIO = ("oci", "shim", "task", "wire", "spec", "layers", "cgroups", "logs")
+NO_ASYNCIO = ("oci", "shim", "task", "wire", "spec", "layers", "cgroups", "logs", "files")
 ASYNC_DOORS = ("shim/client.py", "shim/manager_client.py")
 BAD_NAMES = re.compile(r"^(utils?|helpers?|common|misc)$")
 

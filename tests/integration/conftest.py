@@ -46,3 +46,16 @@ def real(request: pytest.FixtureRequest) -> Iterator[RealContainerd]:
         pytest.skip(f"peer not installed: {request.param} containerd")
     with RealContainerd(program) as running:
         yield running
+
+
+def on_manager(kind: str) -> Iterator[PrivateEngine]:
+    """An engine on our manager ("hako-containerd") or on a current real one ("containerd"); for fixtures."""
+    if kind == "hako-containerd":
+        with PrivateEngine() as running:
+            yield running
+        return
+    program = built("containerd") or pytest.skip("peer not built: current containerd")
+    with RealContainerd(program) as manager:
+        environment = {"HAKO_SHIM_STATE": str(manager.base / "s")}
+        with PrivateEngine(arguments=("--containerd", manager.address), environment=environment) as running:
+            yield running

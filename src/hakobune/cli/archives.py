@@ -46,33 +46,42 @@ def _platform(values: Values) -> str:
 
 
 def _save(context: Context, values: Values, arguments: list[str]) -> int:
-    target = values.text("output")
-    if not target and sys.stdout.isatty():
-        raise Failure("cowardly refusing to save to a terminal. Use the -o flag or redirect")
-    if target and os.path.exists(target) and not os.path.isfile(target):
-        raise Failure(f"invalid output path: {target} is no regular file")
+    target = target_of(values, "save")
     where = "/images/get?" + "&".join(f"names={quote(name)}" for name in arguments)
     if platform := _platform(values):
         where += f"&platform={quote(platform)}"
-    response = context.client.open("GET", where)
-    if target:
-        _keep(response, target)
-        return 0
-    for chunk in response.chunks():
-        sys.stdout.buffer.write(chunk)
-    sys.stdout.buffer.flush()
+    keep(context.client.open("GET", where), target, "save")
     return 0
 
 
-def _keep(response: Response, target: str) -> None:
-    """Into a file: what stands there under its name is whole. Raises Failure."""
+def target_of(values: Values, verb: str) -> str:
+    """The file of `--output`; "" for standard output. Raises Failure."""
+    target = values.text("output")
+    if not target and sys.stdout.isatty():
+        raise Failure(f"cowardly refusing to {verb} to a terminal. Use the -o flag or redirect")
+    if target and os.path.exists(target) and not os.path.isfile(target):
+        raise Failure(f"invalid output path: {target} is no regular file")
+    return target
+
+
+def keep(response: Response, target: str, verb: str) -> None:
+    """To standard output, or into a file: what stands there under its name is whole. Raises Failure."""
+    if target:
+        _keep(response, target, verb)
+        return
+    for chunk in response.chunks():
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+
+
+def _keep(response: Response, target: str, verb: str) -> None:
     try:
         with open(f"{target}.new", "wb") as file:
             for chunk in response.chunks():
                 file.write(chunk)
         os.rename(f"{target}.new", target)
     except OSError as err:
-        raise Failure(f"save to {target}: {(err.strerror or str(err)).lower()}") from err
+        raise Failure(f"{verb} to {target}: {(err.strerror or str(err)).lower()}") from err
     finally:
         if os.path.exists(f"{target}.new"):
             os.unlink(f"{target}.new")

@@ -7,8 +7,11 @@ from .failure import Failure
 
 CONTAINER = {
     "attach": ("containers.attach", "Connect this terminal to a running container"),
+    "commit": ("containers.capture", "Make an image of a container as it is now"),
     "create": ("containers.create", "Make a container without starting it"),
+    "diff": ("containers.capture", "Show what a container has changed of its image's files"),
     "exec": ("containers.execs", "Run another command in a running container"),
+    "export": ("containers.capture", "Write a container's files to a tar archive"),
     "inspect": ("inspect", "Show all that is known of containers"),
     "kill": ("containers.state", "Send a signal, SIGKILL unless told otherwise"),
     "logs": ("containers.logs", "Show what a container has printed"),
@@ -100,8 +103,8 @@ _ALONE = {
 }
 _ALIASES = {"list": "ls", "ps": "ls", "remove": "rm"}
 _LATER = frozenset(
-    "build builder buildx checkpoint commit compose config context cp diff export load "
-    "node plugin save secret service stack stats swarm trust".split()
+    "build builder buildx checkpoint compose config context cp "
+    "node plugin secret service stack stats swarm trust".split()
 )
 
 
@@ -128,7 +131,7 @@ def _in_group(group: str, words: list[str]) -> tuple[Command | None, list[str], 
     table = GROUPS[group][1]
     if verb in table:
         return _load(table[verb][0], f"{group} {verb}"), words[1:], ""
-    if verb in ("cp", "commit", "diff", "export", "stats", "save", "load", "build"):
+    if verb in ("cp", "stats", "build"):
         raise Failure(f"hako: '{group} {verb}' is not served yet; `hako {group} --help` lists what is")
     raise Failure(
         f"hako: unknown command: hako {group} {words[0]}\n\n"

@@ -32,6 +32,7 @@ from hakobune.engine.execs.model import Execs
 from hakobune.engine.http.message import Taken
 from hakobune.engine.http.router import Router
 from hakobune.engine.http.server import Server
+from hakobune.engine.images import layer
 from hakobune.engine.images.images import Images
 from hakobune.engine.runtime import ContainerdRuntime, Ended, OutOfMemory
 from hakobune.engine.runtimes import Runtimes
@@ -101,6 +102,7 @@ class App:
         await takeover.take_over(self._deps)
         self._taken_over.set()
         await takeover.sweep(self._deps)
+        await layer.sweep(self._client)
         for container in self._deps.store:
             if container.state.running:
                 await exec_verbs.catch_up(self._deps, self._execs, container)

@@ -9,7 +9,7 @@ from typing import Any
 
 from hakobune.containerd.client import Client
 from hakobune.engine.config import Config
-from hakobune.engine.containers import listing
+from hakobune.engine.containers import commit_routes, listing
 from hakobune.engine.containers import routes as container_routes
 from hakobune.engine.containers.deps import Deps
 from hakobune.engine.events import routes as event_routes
@@ -73,6 +73,7 @@ def routes(rooms: Rooms) -> list[Route]:
         *event_routes.routes(rooms.bus),
         *exec_routes.routes(rooms.deps, rooms.execs),
         *container_routes.routes(rooms.deps),
+        *commit_routes.routes(rooms.deps, rooms.images),
         *image_routes.routes(rooms.images, registries, users),
         *registry_routes.routes(registries),
         *volume_routes.routes(rooms.volumes),

@@ -6,8 +6,8 @@ the last component is never followed. All else happens relative to that descript
 in the archive are not looked up: numbers count.
 
 Whiteouts (OCI image-spec, layer.md) become what overlayfs reads (`overlay`: a 0:0 character device, the
-opaque attribute) or are carried out on the spot (`plain`). They speak of lower layers only: what this
-very layer brought stays.
+opaque attribute) or are carried out on the spot (`plain`), or are files as any other (`none`). They speak of lower
+layers only: what this very layer brought stays.
 
 Refused: a path out of the root, wrong ids, links without target. Tolerated as Docker does: extended
 attributes that the file system does not take (ENOTSUP, EPERM). Dropped: overlayfs's own attributes, with
@@ -41,7 +41,7 @@ _MAX_DIRECTORIES = 4_000_000
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _INVALID = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.ENOENT, errno.EINVAL, errno.EMLINK)
 
-OVERLAY, PLAIN = "overlay", "plain"
+OVERLAY, PLAIN, NONE = "overlay", "plain", "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,10 @@ class Unpacker:
     def __init__(self, target: str, *, whiteouts: str = OVERLAY, lowers: Sequence[str] = ()) -> None:
         """`lowers`: roots of the layers below, top first; a directory that this layer leaves out takes its
         owner and mode from the first that has it. Raises OSError, InvalidArgument (unknown `whiteouts`)."""
-        if whiteouts not in (OVERLAY, PLAIN):
-            raise InvalidArgument(f"whiteouts {whiteouts!r} is neither overlay nor plain")
+        if whiteouts not in (OVERLAY, PLAIN, NONE):
+            raise InvalidArgument(f"whiteouts {whiteouts!r} is neither overlay nor plain nor none")
         self._overlay = whiteouts == OVERLAY
+        self._plain = whiteouts == PLAIN
         self._roots: list[int] = []
         self._parent: tuple[str, int] | None = None
         self._times: dict[str, int] = {}
@@ -124,10 +125,10 @@ class Unpacker:
                 self._times[""] = entry.mtime_ns
             return
         directory, _, name = path.rpartition("/")
-        if name.startswith(_WHITEOUT):
+        if name.startswith(_WHITEOUT) and (self._overlay or self._plain):
             self._whiteout(directory, name)
             return
-        if not self._overlay:
+        if self._plain:
             self._remember(path)
         parent = self._open_parent(directory)
         self._make(entry, path, parent, name, data)

@@ -57,7 +57,7 @@ class Packer:
         with _directory(old) as before, _directory(new) as after:
             self._removals(before, after, "")
             for found in walk.walk(after):
-                old_one = _lookup(before, found.path)
+                old_one = lookup(before, found.path)
                 if old_one is None or not _same(old_one, found):
                     self.add(found, found.path)
                 both = old_one is not None and stat.S_ISDIR(old_one.status.st_mode)
@@ -73,7 +73,7 @@ class Packer:
         finally:
             os.close(fd)
         for name in names:
-            there = _lookup(after, prefix + name)
+            there = lookup(after, prefix + name)
             if there is None:
                 self._whiteout(prefix + name)
             else:
@@ -110,7 +110,7 @@ def _directory(path: str) -> Iterator[int]:
         os.close(fd)
 
 
-def _lookup(root: int, path: str) -> Found | None:
+def lookup(root: int, path: str) -> Found | None:
     """The file at `path`, no link on the way followed; `parent` is the caller's to close. None when there is none."""
     above, _, name = path.rpartition("/")
     try:

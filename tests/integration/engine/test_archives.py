@@ -12,26 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.conftest import STARTER
+from tests.integration.conftest import STARTER, on_manager
 
-from hakobune.testing.containerd import RealContainerd
 from hakobune.testing.engine import PrivateEngine
-from hakobune.testing.peers import built
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", params=["hako-containerd", "containerd"])
 def engine(request: pytest.FixtureRequest) -> Iterator[PrivateEngine]:
-    if request.param == "hako-containerd":
-        with PrivateEngine() as running:
-            yield running
-        return
-    program = built("containerd") or pytest.skip("peer not built: current containerd")
-    with RealContainerd(program) as real:
-        environment = {"HAKO_SHIM_STATE": str(real.base / "s")}
-        with PrivateEngine(arguments=("--containerd", real.address), environment=environment) as running:
-            yield running
+    yield from on_manager(request.param)
 
 
 @pytest.fixture

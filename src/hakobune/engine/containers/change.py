@@ -45,6 +45,8 @@ async def pause(deps: Deps, container: Container) -> None:
         if status not in lifecycle.TABLE["pause"]:
             what = "already paused" if status == "paused" else "not running"
             raise Conflict(f"container {container.id} is {what}")
+        if container.thaw:
+            deps.store.save(container)  # on record before it counts
         with _still_there(container):
             await deps.runtime.pause(container.id)
         container.state.status = "paused"
@@ -59,7 +61,7 @@ async def unpause(deps: Deps, container: Container) -> None:
             raise Conflict(f"Container {container.id} is not paused")
         with _still_there(container):
             await deps.runtime.resume(container.id)
-        container.state.status = "running"
+        container.state.status, container.thaw = "running", False
         deps.store.save(container)
     deps.tell(container, "unpause")
 

@@ -96,6 +96,7 @@ class Container:
     restart_count: int = 0
     manually_stopped: bool = False
     drop_volumes: bool = False  # its removal takes nameless volumes along
+    thaw: bool = False  # a commit has frozen it, and is to thaw it
     network: dict[str, Any] = field(default_factory=dict)  # NetworkSettings as they are, while it runs
 
     # what is below belongs to this process and dies with it
@@ -168,6 +169,7 @@ class Container:
             "restart_count": self.restart_count,
             "manually_stopped": self.manually_stopped,
             "drop_volumes": self.drop_volumes,
+            "thaw": self.thaw,
             "network": self.network,
         }
 

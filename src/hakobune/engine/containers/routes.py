@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 from hakobune.engine.containers import (
     attach,
     change,
+    copy,
     create,
+    export,
     inspect,
     listing,
     logs,
@@ -111,6 +113,27 @@ def routes(deps: Deps) -> list[Route]:
     async def prune(request: Request) -> Response:
         return json_response(await change.prune(deps, request.query.filters()))
 
+    async def export_all(container: Container, _request: Request) -> Response:
+        parts = await export.export(deps, container)
+        return Response(200, parts, (("Content-Type", "application/octet-stream"),))
+
+    async def changed(container: Container, _request: Request) -> Response:
+        return json_response(await export.changes(deps, container))
+
+    async def copy_out(container: Container, request: Request) -> Response:
+        found, parts = await copy.read(deps, container, request.query.get("path"))
+        return Response(200, parts, (("Content-Type", "application/x-tar"), (copy.STAT, found)))
+
+    async def path_status(container: Container, request: Request) -> Response:
+        found = await copy.status(deps, container, request.query.get("path"))
+        return Response(200, b"", ((copy.STAT, found),))
+
+    async def copy_in(container: Container, request: Request) -> Response:
+        query = request.query
+        own, keep = query.bool("copyUIDGID"), query.bool("noOverwriteDirNonDir")
+        await copy.write(deps, container, query.get("path"), request.stream(), own=own, keep=keep)
+        return Response(200)
+
     async def not_yet(container: Container, request: Request) -> Response:
         verb = request.path.rpartition("/")[2]
         raise Unimplemented(f"{verb} of a container is not served yet ({container.name})")
@@ -134,11 +157,11 @@ def routes(deps: Deps) -> list[Route]:
         Route("POST", "/containers/{id}/update", one(limit), uninterrupted=True),
         Route("GET", "/containers/{id}/top", one(processes)),
         Route("GET", "/containers/{id}/stats", one(not_yet)),
-        Route("GET", "/containers/{id}/changes", one(not_yet)),
-        Route("GET", "/containers/{id}/export", one(not_yet)),
-        Route("GET", "/containers/{id}/archive", one(not_yet)),
-        Route("PUT", "/containers/{id}/archive", one(not_yet)),
-        Route("HEAD", "/containers/{id}/archive", one(not_yet)),
+        Route("GET", "/containers/{id}/changes", one(changed)),
+        Route("GET", "/containers/{id}/export", one(export_all)),
+        Route("GET", "/containers/{id}/archive", one(copy_out)),
+        Route("PUT", "/containers/{id}/archive", one(copy_in)),
+        Route("HEAD", "/containers/{id}/archive", one(path_status)),
         Route("DELETE", "/containers/{id}", one(drop), uninterrupted=True),
     ]
 

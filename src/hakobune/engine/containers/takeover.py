@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 
-from hakobune.engine.containers import exits, keeping, lifecycle, remove, start
+from hakobune.engine.containers import change, exits, keeping, lifecycle, remove, start
 from hakobune.engine.containers.deps import Deps, now
 from hakobune.engine.containers.model import Container
 from hakobune.engine.runtime import Ended, Standing
@@ -139,6 +139,10 @@ async def _adopt(deps: Deps, container: Container, task: Standing) -> None:
         except HakoError as err:  # its end will be told, so it must not be lost for that
             print(f"hakod: network of container {container.short_id}: {err}", file=sys.stderr)
     deps.store.save(container)
+    if container.thaw:  # an engine died over a commit of it
+        container.thaw = False
+        if container.state.status == "paused":
+            await change.unpause(deps, container)
 
 
 async def _bury(deps: Deps, container: Container, task: Standing | None) -> None:

@@ -84,7 +84,9 @@ class Catalogue:
         config: dict[str, Any] = json.loads(await self._client.content.read_all(identity))
         names = chains(config["rootfs"]["diff_ids"])
         sizes = [(await self._client.snapshots.usage(name)).size for name in names]
-        return Content(identity, target, config, names[-1] if names else "", tuple(sizes), created_of(config))
+        top = names[-1] if names else ""
+        blobs = tuple(_descriptor(layer) for layer in manifest["layers"])
+        return Content(identity, target, config, top, tuple(sizes), created_of(config), blobs)
 
     async def images(self) -> list[Image]:
         """All images, each with its names; those that are not whole, or not ours, are left out."""
@@ -159,6 +161,10 @@ class Catalogue:
             await self._client.images.delete(full, sync=sync)
         except NotFound:
             return
+
+
+def _descriptor(document: dict[str, Any]) -> Descriptor:
+    return Descriptor(str(document["mediaType"]), str(document["digest"]), int(document["size"]))
 
 
 def by_platform(listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

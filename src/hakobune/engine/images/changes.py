@@ -1,4 +1,4 @@
-"""`--change` of an import: instructions of a Dockerfile that alter an image's configuration, and no others.
+"""`--change` of an import or a commit: instructions of a Dockerfile that alter an image's configuration, and no others.
 
 Pure: texts in, the `config` object of an image configuration out.
 """
@@ -22,9 +22,9 @@ _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECAS
 _SIGNAL = re.compile(r"(?:SIG)?[A-Z][A-Z0-9]*(?:[+-]\d+)?", re.IGNORECASE)
 
 
-def apply(changes: Iterable[str]) -> Config:
-    """The `config` that the instructions describe, in their order. Raises InvalidArgument naming the instruction."""
-    config: Config = {}
+def apply(changes: Iterable[str], base: Config | None = None) -> Config:
+    """The `config` that the instructions make of `base`, in their order. Raises InvalidArgument naming the instruction."""
+    config: Config = dict(base or {})
     for line in _lines("\n".join(changes)):
         word, _, rest = line.partition(" ")
         name, rest = word.upper(), rest.strip()
@@ -66,9 +66,9 @@ def _json(text: str) -> list[str] | None:
     return found if isinstance(found, list) and all(isinstance(word, str) for word in found) else None
 
 
-def _command(text: str) -> list[str]:
+def _command(config: Config, text: str) -> list[str]:
     found = _json(text)
-    return [*_SHELL, text] if found is None else found
+    return [*(config.get("Shell") or _SHELL), text] if found is None else found
 
 
 def _expand(config: Config, text: str) -> str:
@@ -77,12 +77,12 @@ def _expand(config: Config, text: str) -> str:
 
 
 def _cmd(config: Config, text: str) -> None:
-    config["Cmd"] = _command(text)
+    config["Cmd"] = _command(config, text)
     config["_cmd"] = True
 
 
 def _entrypoint(config: Config, text: str) -> None:
-    config["Entrypoint"] = _command(text)
+    config["Entrypoint"] = _command(config, text)
     if not config.get("_cmd"):
         config["Cmd"] = None
 
@@ -150,6 +150,13 @@ def _onbuild(config: Config, text: str) -> None:
     config.setdefault("OnBuild", []).append(text)
 
 
+def _shell(config: Config, text: str) -> None:
+    found = _json(text)
+    if not found:
+        raise InvalidArgument("SHELL requires the arguments to be in JSON form")
+    config["Shell"] = found
+
+
 def _health(config: Config, text: str) -> None:
     config["Healthcheck"] = healthcheck(text, _json)
 
@@ -162,6 +169,7 @@ _CHANGES: dict[str, Callable[[Config, str], None]] = {
     "HEALTHCHECK": _health,
     "LABEL": _label,
     "ONBUILD": _onbuild,
+    "SHELL": _shell,
     "STOPSIGNAL": _stopsignal,
     "USER": _user,
     "VOLUME": _volume,

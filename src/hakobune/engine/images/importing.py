@@ -67,7 +67,7 @@ async def load(images: Images, asked: Wanted, archive: AsyncIterator[bytes]) -> 
         base = await layer.add(images.client, archive)
         async with images.catalogue.lock:
             full = str(asked.name) if asked.name else ""
-            content = await layer.publish(images.client, images.catalogue, base, asked.config, full)
+            content = await layer.publish(images.client, images.catalogue, [base], asked.config, full)
     image = Image(content, (asked.name.familiar,) if asked.name else ())
     images.tell(image, "import")
     if asked.name:

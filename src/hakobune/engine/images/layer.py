@@ -16,19 +16,33 @@ from typing import Any
 
 from hakobune.containerd.client import Client
 from hakobune.engine.images.catalogue import Catalogue
-from hakobune.engine.images.model import CONFIG, LAYER, MANIFEST, Content, document, manifest
+from hakobune.engine.images.model import (
+    CONFIG,
+    LAYER,
+    MANIFEST,
+    Content,
+    chains,
+    digest_of,
+    document,
+    manifest,
+)
 from hakobune.engine.schema.times import rfc3339
 from hakobune.errors import AlreadyExists, HakoError, NotFound, ResourceExhausted
+from hakobune.failpoint import reach
 from hakobune.layers import decompress
 from hakobune.spec.descriptor import Descriptor
 from hakobune.spec.mount import Mount
 
 _LEASE_SECONDS = 24 * 3600
+_LEASE = "hakod-"  # how the ids of ours begin
 _PEEK = 8
 _FULL = "no space left on device"
 _PAUSES = (0.01, 0.05, 0.2, 0.5, 0)  # seconds between attempts to clean up
 SNAPSHOT_LABEL = "containerd.io/gc.ref.snapshot.overlayfs"
 _UNCOMPRESSED = "containerd.io/uncompressed"
+_EMPTY = (
+    "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef",
+)  # a tar archive of nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +56,7 @@ class Layer:
 @contextlib.asynccontextmanager
 async def lease(client: Client) -> AsyncIterator[str]:
     """What is made inside is collected afterwards, but for what has got a name."""
-    identity = f"hakod-{secrets.token_hex(8)}"
+    identity = f"{_LEASE}{secrets.token_hex(8)}"
     expire = rfc3339(time.time_ns() + _LEASE_SECONDS * 1_000_000_000)
     await client.leases.create(identity, {"containerd.io/gc.expire": expire})
     try:
@@ -50,6 +64,13 @@ async def lease(client: Client) -> AsyncIterator[str]:
             yield identity
     finally:
         await asyncio.shield(_end(client, identity))
+
+
+async def sweep(client: Client) -> None:
+    """Let go of what an engine before us was making when it was killed."""
+    for one in await client.leases.list():
+        if one.id.startswith(_LEASE):
+            await _end(client, one.id)
 
 
 async def _end(client: Client, identity: str) -> None:
@@ -112,13 +133,13 @@ async def _kind(parts: AsyncIterator[bytes]) -> tuple[str, AsyncIterator[bytes]]
     return LAYER if compression == "none" else f"{LAYER}+{compression}", again()
 
 
-async def _unpack(client: Client, blob: Descriptor) -> str:
-    """The digest of the uncompressed tar, under which there is a snapshot now."""
+async def _unpack(client: Client, blob: Descriptor, below: str = "") -> str:
+    """The digest of the uncompressed tar; a snapshot of it lies on that of the layers `below` now."""
     key = f"extract-{secrets.token_hex(8)}"
     try:
-        mounts = await client.snapshots.prepare(key, "")
+        mounts = await client.snapshots.prepare(key, below)
         diff = (await _apply(client, blob, mounts)).digest
-        await client.snapshots.commit(diff, key)
+        await client.snapshots.commit(over(below, diff), key)
     except AlreadyExists:
         await asyncio.shield(_remove(client, key))  # somebody's layer was the same
         return diff
@@ -141,23 +162,51 @@ async def _remove(client: Client, key: str) -> None:
         await client.snapshots.remove(key)
 
 
-async def publish(
-    client: Client, catalogue: Catalogue, layer: Layer, config: dict[str, Any], full: str
-) -> Content:
-    """Write configuration and manifest of an image of one layer and give it a name ("" for none).
+async def of_snapshot(client: Client, key: str, below: str) -> Layer | None:
+    """What a container's snapshot `key` has changed of `below`, stored and unpacked; None when that is nothing.
 
-    Needs the lease and the catalogue's lock. `config` is completed with the layer.
+    Needs a lease. The manager's diff service makes it. Raises HakoError.
     """
-    await client.content.info(layer.blob.digest)  # still there, though it may have been another image's
-    await client.snapshots.stat(layer.diff)
-    text = document({**config, "rootfs": {"type": "layers", "diff_ids": [layer.diff]}})
-    about = await _store(client, CONFIG, text, {SNAPSHOT_LABEL: layer.diff})
-    text = manifest(about, [layer.blob])
-    labels = {
-        "containerd.io/gc.ref.content.config": about.digest,
-        "containerd.io/gc.ref.content.l.0": layer.blob.digest,
-    }
+    view = f"{key}-below-{secrets.token_hex(4)}"
+    left = await client.snapshots.view(view, below) if below else []
+    try:
+        right = await client.snapshots.mounts(key)
+        ref = f"hakod-layer-{secrets.token_hex(8)}"
+        blob = await client.diff.diff(left, right, f"{LAYER}+gzip", ref=ref)
+    finally:
+        if below:
+            await asyncio.shield(_remove(client, view))
+    reach("engine.commit.layer")
+    labels = (await client.content.info(blob.digest)).labels
+    if labels.get(_UNCOMPRESSED) in _EMPTY:
+        return None
+    return Layer(blob, await _unpack(client, blob, below))
+
+
+def over(below: str, diff: str) -> str:
+    """The name of the snapshot of a layer on others."""
+    return digest_of(f"{below} {diff}".encode()) if below else diff
+
+
+async def publish(
+    client: Client, catalogue: Catalogue, layers: Sequence[Layer], config: dict[str, Any], full: str
+) -> Content:
+    """Write configuration and manifest of an image of these layers and give it a name ("" for none).
+
+    Needs the lease and the catalogue's lock. `config` is completed with the layers.
+    """
+    top = chains([layer.diff for layer in layers])[-1]
+    await client.content.info(layers[-1].blob.digest)  # still there, though it may have been another image's
+    await client.snapshots.stat(top)
+    text = document({
+        **config, "rootfs": {"type": "layers", "diff_ids": [layer.diff for layer in layers]}
+    })  # fmt: skip
+    about = await _store(client, CONFIG, text, {SNAPSHOT_LABEL: top})
+    text = manifest(about, [layer.blob for layer in layers])
+    labels = {"containerd.io/gc.ref.content.config": about.digest}
+    labels |= {f"containerd.io/gc.ref.content.l.{n}": one.blob.digest for n, one in enumerate(layers)}
     target = await _store(client, MANIFEST, text, labels)
+    reach("engine.commit.manifest")
     content = await catalogue.content(target)
     await catalogue.put(full or f"<none>@{target.digest}", target)
     return content

@@ -16,6 +16,14 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 
+_DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+# layers of Docker's kind, of the same bytes, in an OCI manifest
+OCI_LAYERS = {
+    _DOCKER_LAYER: LAYER,
+    f"{_DOCKER_LAYER}.gzip": f"{LAYER}+gzip",
+    f"{_DOCKER_LAYER}.zstd": f"{LAYER}+zstd",
+}
+
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""), "aarch64": ("arm64", "v8"), "armv7l": ("arm", "v7"), "armv6l": ("arm", "v6"),
     "i686": ("386", ""), "i386": ("386", ""), "ppc64le": ("ppc64le", ""), "riscv64": ("riscv64", ""),
@@ -36,6 +44,7 @@ class Content:
     chain: str
     sizes: tuple[int, ...]
     created: int
+    blobs: tuple[Descriptor, ...] = ()  # its layers as they are stored, from the bottom up
 
     @property
     def size(self) -> int:

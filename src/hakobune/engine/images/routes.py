@@ -63,18 +63,12 @@ def routes(
         parts = await pull.begun(archive.load(images, request.stream(), where))
         return Response(200, progress.guarded(parts), JSON_HEADERS)
 
-    async def not_yet(request: Request) -> Response:
-        raise Unimplemented(
-            f"{request.method} {request.path} is not served yet: images come from an import and from hako/starter"
-        )
-
     return [
         Route("GET", "/images/json", list_all),
         Route("GET", "/images/get", save),
         Route("POST", "/images/load", load),
         Route("POST", "/images/create", make),
         Route("POST", "/images/prune", clean, uninterrupted=True),
-        Route("POST", "/commit", not_yet),
         Route("GET", "/images/{name}/json", show),
         Route("GET", "/images/{name}/history", history),
         Route("GET", "/images/{name}/get", save),

@@ -61,7 +61,7 @@ class Starter:
             async with layer.lease(self._client):
                 base = await layer.add(self._client, _parts(file))
                 async with self._catalogue.lock:
-                    return await layer.publish(self._client, self._catalogue, base, config(), str(STARTER))
+                    return await layer.publish(self._client, self._catalogue, [base], config(), str(STARTER))
 
 
 def _write(file: IO[bytes]) -> None:

@@ -38,14 +38,15 @@ def _still_there(container: Container) -> Iterator[None]:
         raise Conflict(f"container {container.id} is not running") from None
 
 
-async def pause(deps: Deps, container: Container) -> None:
-    """Freeze it. Raises Conflict."""
+async def pause(deps: Deps, container: Container, *, thaw: bool = False) -> None:
+    """Freeze it; with `thaw`, an engine that takes over thaws it. Raises Conflict."""
     async with container.lock:
         status = container.state.status
         if status not in lifecycle.TABLE["pause"]:
             what = "already paused" if status == "paused" else "not running"
             raise Conflict(f"container {container.id} is {what}")
-        if container.thaw:
+        if thaw:
+            container.thaw = True
             deps.store.save(container)  # on record before it counts
         with _still_there(container):
             await deps.runtime.pause(container.id)

@@ -98,10 +98,9 @@ async def _frozen(deps: Deps, container: Container, *, wanted: bool) -> AsyncGen
     if not wanted or container.state.status != "running":
         yield
         return
-    container.thaw = True
     try:
         with contextlib.suppress(HakoError):  # it may have ended just now
-            await change.pause(deps, container)
+            await change.pause(deps, container, thaw=True)
         reach("engine.commit.frozen")
         yield
     finally:

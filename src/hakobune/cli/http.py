@@ -190,7 +190,10 @@ class Client:
                 pass  # an engine that refuses early has its answer waiting
             response = _read_head(sock)
             if response.status >= 400 and response.status not in fine:
-                raise ApiFailure(response.status, _message(response))
+                bare = method == "HEAD"  # its answer has no body, whatever length it tells
+                raise ApiFailure(
+                    response.status, f"{path}: status {response.status}" if bare else _message(response)
+                )
             return response
         except OSError as err:
             sock.close()

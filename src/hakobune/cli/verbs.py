@@ -8,6 +8,7 @@ from .failure import Failure
 CONTAINER = {
     "attach": ("containers.attach", "Connect this terminal to a running container"),
     "commit": ("containers.capture", "Make an image of a container as it is now"),
+    "cp": ("containers.copy", "Copy files between this machine and a container"),
     "create": ("containers.create", "Make a container without starting it"),
     "diff": ("containers.capture", "Show what a container has changed of its image's files"),
     "exec": ("containers.execs", "Run another command in a running container"),
@@ -103,7 +104,7 @@ _ALONE = {
 }
 _ALIASES = {"list": "ls", "ps": "ls", "remove": "rm"}
 _LATER = frozenset(
-    "build builder buildx checkpoint compose config context cp "
+    "build builder buildx checkpoint compose config context "
     "node plugin secret service stack stats swarm trust".split()
 )
 
@@ -131,7 +132,7 @@ def _in_group(group: str, words: list[str]) -> tuple[Command | None, list[str], 
     table = GROUPS[group][1]
     if verb in table:
         return _load(table[verb][0], f"{group} {verb}"), words[1:], ""
-    if verb in ("cp", "stats", "build"):
+    if verb in ("stats", "build"):
         raise Failure(f"hako: '{group} {verb}' is not served yet; `hako {group} --help` lists what is")
     raise Failure(
         f"hako: unknown command: hako {group} {words[0]}\n\n"

@@ -108,8 +108,10 @@ async def _frozen(deps: Deps, container: Container, *, wanted: bool) -> AsyncGen
 
 
 async def _thaw(deps: Deps, container: Container) -> None:
-    with contextlib.suppress(HakoError):  # somebody has thawed or ended it
-        await change.unpause(deps, container)
+    """Unless somebody else has frozen it, or thawed or ended it."""
+    if container.thaw:
+        with contextlib.suppress(HakoError):
+            await change.unpause(deps, container)
     container.thaw = False
 
 

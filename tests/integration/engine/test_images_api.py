@@ -21,7 +21,7 @@ from urllib.parse import quote
 import pytest
 
 from hakobune.testing.engine import PrivateEngine
-from hakobune.testing.registry import LyingRegistry, Request, sample
+from hakobune.testing.registry import LyingRegistry, Request, sample, serving
 
 pytestmark = pytest.mark.root
 
@@ -99,7 +99,7 @@ def test_the_life_of_an_image(engine: PrivateEngine) -> None:
         ("POST", "/images/create?fromSrc=-&repo=x", 400, "not a tar archive"),
         ("POST", "/images/create?fromSrc=-&repo=X+Y", 400, "invalid reference format"),
         ("POST", "/images/create?fromSrc=-&repo=x&changes=RUN+x", 400, "RUN is not a valid change command"),
-        ("POST", "/images/create?fromSrc=http://a/b", 501, "not served yet"),
+        ("POST", "/images/create?fromSrc=ftp://a/b", 400, "an http or https URL is needed"),
         ("POST", "/images/create", 400, "fromImage"),
         (
             "POST",
@@ -313,3 +313,63 @@ def test_a_client_that_goes_away_leaves_nothing(engine: PrivateEngine) -> None:
         time.sleep(0.05)
     assert blobs(engine) == before
     assert ask(engine, "GET", "/images/cut/json")[0] == 404
+
+
+def _archive(size: int) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        member = tarfile.TarInfo("file")
+        member.size = size
+        tar.addfile(member, io.BytesIO(os.urandom(size)))
+    return out.getvalue()
+
+
+def test_import_from_a_url(engine: PrivateEngine) -> None:
+    """As it is sent, by a redirect, and all the ways in which it is none: nothing is left then."""
+    data = _archive(3 << 20)
+
+    def answer(request: Request) -> None:
+        if request.path == "/moved":
+            request.send_response(302)
+            request.send_header("Location", "/a.tar")
+            request.end_headers()
+        elif request.path == "/round":
+            request.send_response(302)
+            request.send_header("Location", "/round")
+            request.end_headers()
+        elif request.path in ("/a.tar", "/cut", "/html"):
+            request.send_response(200)
+            request.send_header("Content-Length", str(len(data)))
+            request.end_headers()
+            whole = {"/cut": data[: 2 << 20], "/html": b"<html>".ljust(len(data))}.get(request.path, data)
+            request.wfile.write(whole)
+            request.close_connection = True
+        else:
+            request.send_response(404)
+            request.end_headers()
+
+    server = serving(answer)
+    base = f"127.0.0.1:{server.server_port}"
+    try:
+        for path in ("/a.tar", "/moved"):
+            told = as_list(ask(engine, "POST", f"/images/create?fromSrc=http://{base}{path}&repo=fetched")[1])
+            assert told[0]["status"] == f"Downloading from http://{base}{path}"
+            assert any(line.get("progressDetail", {}).get("total") == len(data) for line in told)
+            assert told[-1]["status"].startswith("sha256:")
+        (step,) = as_list(ask(engine, "GET", "/images/fetched/history")[1])
+        assert step["Comment"] == f"Imported from http://{base}/moved"
+        before = ask(engine, "GET", "/images/json")[1]
+        for path, words in (
+            ("/cut", "in the middle of the answer"),
+            ("/html", "not a tar archive"),
+            ("/nope", "the server answered with HTTP status 404"),
+            ("/round", "more than 10 redirects"),
+        ):
+            told = as_list(ask(engine, "POST", f"/images/create?fromSrc={base}{path}&repo=no")[1])
+            assert words in told[-1]["error"], told
+        assert ask(engine, "GET", "/images/json")[1] == before
+    finally:
+        server.shutdown()
+        server.server_close()
+    said = as_list(ask(engine, "POST", f"/images/create?fromSrc={base}/a.tar")[1])[-1]
+    assert "refused" in said["error"].lower()

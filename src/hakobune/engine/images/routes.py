@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from hakobune.engine.http.message import JSON_HEADERS, Request, Response, json_response
 from hakobune.engine.http.router import Route
-from hakobune.engine.images import archive, credentials, document, importing, progress, pull, push
+from hakobune.engine.images import archive, credentials, document, fetching, importing, progress, pull, push
 from hakobune.engine.images.images import Images
 from hakobune.engine.images.listing import listing
 from hakobune.engine.images.registries import Registries
 from hakobune.engine.images.remove import prune, remove
 from hakobune.engine.images.tag import tag
-from hakobune.errors import InvalidArgument, Unimplemented
+from hakobune.errors import InvalidArgument
 
 
 def routes(
@@ -80,11 +80,16 @@ def routes(
 
 async def _import(images: Images, request: Request) -> Response:
     query = request.query
-    if query.get("fromSrc") != "-":
-        raise Unimplemented("an import from a URL is not served yet: send the archive itself with fromSrc=-")
+    source = query.get("fromSrc")
+    url = "" if source == "-" else fetching.whole(source)
+    message = query.get("message") or f"Imported from {url or '-'}"
     asked = importing.wanted(
-        query.get("repo"), query.get("tag"), query.get("message"), query.all("changes"), query.get("platform")
+        query.get("repo"), query.get("tag"), message, query.all("changes"), query.get("platform")
     )
+    if url:
+        await request.read()
+        parts = await pull.begun(fetching.lines(images, asked, url))
+        return Response(200, progress.guarded(parts), JSON_HEADERS)
     image = await importing.load(images, asked, request.stream())
     return Response(200, progress.line(status=image.id), JSON_HEADERS)
 

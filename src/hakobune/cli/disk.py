@@ -71,17 +71,26 @@ def _cache(usage: Any) -> Row:
 
 
 def _details(context: Context, usage: Any) -> None:
-    images = [["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE", "CONTAINERS"]]
+    images = [["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE",
+               "CONTAINERS"]]  # fmt: skip
     for image in usage.get("Images") or []:
         name, _, tag = ((image.get("RepoTags") or ["<none>:<none>"])[0]).rpartition(":")
-        size = human_size(image["Size"], digits=3)
+        shared = max(image.get("SharedSize", 0), 0)
+        sizes = [human_size(image["Size"], digits=3), human_size(shared), human_size(image["Size"] - shared)]
         count = str(max(image.get("Containers", 0), 0))
-        images.append([name, tag, short_id(image["Id"]), ago(image["Created"]), size, count])
-    containers = [["CONTAINER ID", "IMAGE", "COMMAND", "SIZE", "CREATED", "STATUS", "NAMES"]]
+        images.append([name, tag, short_id(image["Id"]), ago(image["Created"]), *sizes, count])
+    containers = [["CONTAINER ID", "IMAGE", "COMMAND", "LOCAL VOLUMES", "SIZE", "CREATED", "STATUS", "NAMES"]]
     for item in usage.get("Containers") or []:
         size, command = human_size(item.get("SizeRw") or 0, digits=3), ellipsis(item.get("Command") or "", 20)
         names = ",".join(name.removeprefix("/") for name in item.get("Names") or [])
-        row = [short_id(item["Id"]), item["Image"], f'"{command}"', size, ago(item["Created"])]
+        row = [
+            short_id(item["Id"]),
+            item["Image"],
+            f'"{command}"',
+            volumes_of(item),
+            size,
+            ago(item["Created"]),
+        ]
         containers.append([*row, item["Status"], names])
     volumes = [["VOLUME NAME", "LINKS", "SIZE"]]
     for item in usage.get("Volumes") or []:
@@ -89,6 +98,11 @@ def _details(context: Context, usage: Any) -> None:
         volumes.append([item["Name"], str(data.get("RefCount", 0)), human_size(data.get("Size", 0))])
     for title, rows in (("Images", images), ("Containers", containers), ("Local Volumes", volumes)):
         context.say(f"{title} space usage:\n", *align(rows), "")
+
+
+def volumes_of(container: Any) -> str:
+    """How many of its mounts are volumes of this machine."""
+    return str(sum(mount.get("Driver") == "local" for mount in container.get("Mounts") or ()))
 
 
 COMMANDS = {

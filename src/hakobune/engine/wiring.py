@@ -18,7 +18,7 @@ from hakobune.engine.execs import routes as exec_routes
 from hakobune.engine.execs.model import Execs
 from hakobune.engine.http.message import Taken
 from hakobune.engine.http.router import Route
-from hakobune.engine.images import document, registry_routes
+from hakobune.engine.images import document, registry_routes, sizes
 from hakobune.engine.images import routes as image_routes
 from hakobune.engine.images.images import Images
 from hakobune.engine.images.registries import Registries
@@ -100,6 +100,7 @@ async def _counts(rooms: Rooms) -> Mapping[str, int]:
 async def _usage(rooms: Rooms) -> dict[str, Any]:
     images = await rooms.images.every()
     users = {image.id: sum(one.image == image.id for one in rooms.deps.store) for image in images}
+    shared = sizes.shared(images)
     volumes = []
     for volume in rooms.volumes.every():
         usage = {
@@ -108,8 +109,8 @@ async def _usage(rooms: Rooms) -> dict[str, Any]:
         }
         volumes.append(volume_routes.document(volume) | {"UsageData": usage})
     return {
-        "LayersSize": sum({image.chain: image.size for image in images}.values()),
-        "Images": [document.summary(image, users[image.id]) for image in images],
+        "LayersSize": sizes.total(images),
+        "Images": [document.summary(image, users[image.id], shared[image.id]) for image in images],
         "Containers": await listing.listing(rooms.deps, every=True, limit=0, size=True, filters=Filters()),
         "Volumes": volumes,
         "BuildCache": [],

@@ -177,6 +177,29 @@ def test_commit_on_a_commit_without_a_change_is_an_empty_step(engine: PrivateEng
     ok(engine, "rmi", "made:2")
 
 
+def test_a_layer_of_two_images_takes_its_space_once(engine: PrivateEngine) -> None:
+    ok(engine, "run", "--name", "wrote", STARTER, "sh", "-c", "head -c 3000000 /dev/urandom >/big")
+    before = engine.client.get("/system/df")["LayersSize"]
+    ok(engine, "commit", "wrote", "made:4")
+    usage = engine.client.get("/system/df")
+    images = {(image["RepoTags"] or [""])[0]: image for image in usage["Images"]}
+    base, made = images[f"{STARTER}:latest"], images["made:4"]
+    assert 3_000_000 <= usage["LayersSize"] - before < 3_200_000
+    assert base["SharedSize"] == made["SharedSize"] == base["Size"]
+    assert made["Size"] - made["SharedSize"] == usage["LayersSize"] - before
+    assert (base["Containers"] > 0, made["Containers"]) == (True, 0)
+    (container,) = (one for one in usage["Containers"] if one["Names"] == ["/wrote"])
+    assert 3_000_000 <= container["SizeRw"] < 3_200_000
+    assert container["SizeRootFs"] == container["SizeRw"] + base["Size"]
+    (volume,) = usage["Volumes"]
+    assert volume["UsageData"] == {"Size": 3, "RefCount": 1}
+    listed = engine.client.get("/images/json?shared-size=1")
+    assert {image["Id"]: image["SharedSize"] for image in listed}[made["Id"]] == made["SharedSize"]
+    ok(engine, "rmi", "made:4")
+    ok(engine, "rm", "wrote")
+    assert engine.client.get("/system/df")["LayersSize"] == before
+
+
 def test_frozen_or_not(engine: PrivateEngine) -> None:
     since = str(time.time())
     ok(engine, "commit", "busy", "made:3")

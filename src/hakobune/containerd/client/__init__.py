@@ -65,7 +65,7 @@ class Client:
 
     async def ready(self, timeout: float) -> None:
         """Wait until the manager answers. Raises Unavailable after `timeout` seconds."""
-        await self._connection.ready(self.version.get, timeout)
+        await self._connection.ready(self.version.probe, timeout)
 
     async def again(self, call: Callable[[], Awaitable[T]]) -> T:
         """A call that may be made twice, and is when the manager dies over it, or the connection. Raises as `call`."""

@@ -12,9 +12,13 @@ class Version:
     """Asks which manager this is."""
 
     def __init__(self, connection: Connection) -> None:
-        self._version = connection.brief(
-            "containerd.services.version.v1.Version", "Version", pb.VersionResponse.FromString
-        )
+        words = "containerd.services.version.v1.Version", "Version", pb.VersionResponse.FromString
+        self._version = connection.brief(*words)
+        self._by_grpc = connection.unary(*words)
+
+    async def probe(self) -> None:
+        """Ask by gRPC, whose channel goes on failing for a second after it found nobody: who has this answer has all."""
+        await self._by_grpc(Empty())
 
     async def get(self) -> tuple[str, str]:
         """(version, revision). Raises Unavailable."""

@@ -18,8 +18,8 @@ def digests(image: Image) -> list[str]:
     return [f"{repository}@{image.content.target.digest}" for repository in repositories]
 
 
-def summary(image: Image, containers: int = -1) -> dict[str, Any]:
-    """One line of the list."""
+def summary(image: Image, containers: int = -1, shared: int = -1) -> dict[str, Any]:
+    """One line of the list; -1 for what was not counted."""
     return {
         "Containers": containers,
         "Created": image.created // _SECOND,
@@ -28,7 +28,7 @@ def summary(image: Image, containers: int = -1) -> dict[str, Any]:
         "ParentId": "",
         "RepoDigests": digests(image),
         "RepoTags": list(image.names),
-        "SharedSize": -1,
+        "SharedSize": shared,
         "Size": image.size,
     }
 

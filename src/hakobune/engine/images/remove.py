@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+from hakobune.engine.images import sizes
 from hakobune.engine.images.catalogue import NAMELESS
 from hakobune.engine.images.images import Images, named
 from hakobune.engine.images.listing import Fits, labelled, older
@@ -112,8 +113,8 @@ async def prune(images: Images, filters: Filters) -> dict[str, Any]:
     everything = not filters.bool("dangling", True)
     fits: tuple[Fits, ...] = (labelled(filters), older(filters))
     gone: Gone = []
-    space = 0
-    for image in await images.every():
+    every = await images.every()
+    for image in every:
         if (image.names and not everything) or not all(one(image) for one in fits):
             continue
         async with images.catalogue.lock:
@@ -123,7 +124,6 @@ async def prune(images: Images, filters: Filters) -> dict[str, Any]:
                 continue
             if images.users(image.id) or (image.names and not everything):
                 continue
-            records = await _remove(images, image)
-        gone += records
-        space += image.size if {"Deleted": image.chain} in records else 0
+            gone += await _remove(images, image)
+    space = max(sizes.total(every) - sizes.total(await images.every()), 0)
     return {"ImagesDeleted": gone or None, "SpaceReclaimed": space}

@@ -6,7 +6,17 @@ from collections.abc import Callable
 
 from hakobune.engine.http.message import JSON_HEADERS, Request, Response, json_response
 from hakobune.engine.http.router import Route
-from hakobune.engine.images import archive, credentials, document, fetching, importing, progress, pull, push
+from hakobune.engine.images import (
+    archive,
+    credentials,
+    document,
+    fetching,
+    importing,
+    progress,
+    pull,
+    push,
+    sizes,
+)
 from hakobune.engine.images.images import Images
 from hakobune.engine.images.listing import listing
 from hakobune.engine.images.registries import Registries
@@ -22,7 +32,10 @@ def routes(
 
     async def list_all(request: Request) -> Response:
         found = await listing(images, request.query.filters())
-        return json_response([document.summary(image, containers_of(image.id)) for image in found])
+        shared = sizes.shared(await images.every()) if request.query.bool("shared-size") else {}
+        return json_response([
+            document.summary(image, containers_of(image.id), shared.get(image.id, -1)) for image in found
+        ])  # fmt: skip
 
     async def make(request: Request) -> Response:
         if request.query.get("fromSrc"):

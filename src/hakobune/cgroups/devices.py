@@ -16,6 +16,15 @@ Rule = Mapping[str, Any]
 _ACCESS = {"m": 1, "r": 2, "w": 4}  # BPF_DEVCG_ACC_* of <linux/bpf.h>
 _KINDS = {"b": 1, "c": 2}  # BPF_DEVCG_DEV_*
 _EVERYTHING = "rwm"
+NOTHING: Rule = {"allow": False, "access": _EVERYTHING}
+# What every container may use whatever its configuration says, as with runc and crun: the devices of config-linux.md
+# "Default Devices", terminals, and making nodes (which gives no access to what they stand for).
+ALWAYS: tuple[Rule, ...] = (
+    {"allow": True, "type": "c", "access": "m"},
+    {"allow": True, "type": "b", "access": "m"},
+    *({"allow": True, "type": "c", "major": major, "minor": minor, "access": _EVERYTHING}
+      for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, -1))),
+)  # fmt: skip
 
 
 def _field(rule: Rule) -> tuple[bool, str, int, int, str]:
@@ -28,6 +37,11 @@ def _field(rule: Rule) -> tuple[bool, str, int, int, str]:
     if not isinstance(major, int) or not isinstance(minor, int):
         raise InvalidArgument(f"linux.resources.devices: rule {dict(rule)!r} has a wrong number")
     return bool(rule.get("allow")), kind, major, minor, access
+
+
+def for_container(rules: Iterable[Rule]) -> list[Rule]:
+    """A configuration's rules, and what is there always; without any rule a container gets no other device."""
+    return [*(list(rules) or [NOTHING]), *ALWAYS]
 
 
 def _number(value: int) -> str:

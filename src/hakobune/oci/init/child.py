@@ -168,6 +168,9 @@ def finish(entry: Entry, warnings: list[str], master: int, slave: int, passwd: b
     if streams is not None:
         _take_streams(streams, process.uid, process.gid)
     privileges.set_limits(process.rlimits, warnings)
+    for fd in range(3, 3 + entry.preserve):
+        os.set_inheritable(fd, True)
+    sys.close_range(3 + entry.preserve, cloexec=True)
     path, env = _shed(entry, warnings, passwd)
     messages.say_ready(entry.near, warnings, master)
     reach("oci.init.ready")
@@ -176,9 +179,6 @@ def finish(entry: Entry, warnings: list[str], master: int, slave: int, passwd: b
     if not entry.gate():
         os._exit(1)
     reach("oci.init.go")
-    for fd in range(3, 3 + entry.preserve):
-        os.set_inheritable(fd, True)
-    sys.close_range(3 + entry.preserve, cloexec=True)
     if process.no_new_privileges and entry.seccomp is not None:
         sys.seccomp_load(entry.seccomp, entry.seccomp_flags)
     program.execute(path, process.args, env)
@@ -196,8 +196,8 @@ def spawn(entry: Entry, warnings: list[str], passwd: bytes) -> None:
     assert streams is not None
     _take_streams(streams, process.uid, process.gid)
     privileges.set_limits(process.rlimits, warnings)
-    path, env = _shed(entry, warnings, passwd)
     sys.close_range(3, cloexec=True)
+    path, env = _shed(entry, warnings, passwd)
     if process.no_new_privileges and entry.seccomp is not None:
         sys.seccomp_load(entry.seccomp, entry.seccomp_flags)
     messages.say_pid(entry.near, program.spawn(path, process.args, env))
@@ -205,17 +205,25 @@ def spawn(entry: Entry, warnings: list[str], passwd: bytes) -> None:
 
 
 def _shed(entry: Entry, warnings: list[str], passwd: bytes) -> tuple[str, dict[str, str]]:
-    """Filter, identity and capabilities, directory; (the program's path, its environment)."""
+    """Identity and capabilities, directory, filter; (the program's path, its environment).
+
+    Without no_new_privs the load needs CAP_SYS_ADMIN, which therefore goes last of all: a filter is made for the
+    program, and may refuse anything that we need to find it.
+    """
     process = entry.process
-    if not process.no_new_privileges and entry.seccomp is not None:
-        # Without no_new_privs the load needs CAP_SYS_ADMIN, which goes in the next line.
-        sys.seccomp_load(entry.seccomp, entry.seccomp_flags)
-    privileges.become(process, warnings)
+    early = not process.no_new_privileges and entry.seccomp is not None
+    last = privileges.become(process, warnings, hold=early)
     if process.no_new_privileges:
         sys.prctl(sys.PR_SET_NO_NEW_PRIVS, 1)
     _enter_directory(process.cwd)
     env = program.environment(process.env, program.home_of(passwd, process.uid))
-    return program.find(process.args[0], env), env
+    path = program.find(process.args[0], env)
+    if early:
+        assert entry.seccomp is not None
+        sys.seccomp_load(entry.seccomp, entry.seccomp_flags)
+    if last is not None:
+        sys.capset(*last)
+    return path, env
 
 
 def _take_streams(streams: Streams, uid: int, gid: int) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hakobune.cgroups import devices
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError, InvalidArgument, NotFound, Unimplemented
 from hakobune.failpoint import reach
@@ -222,7 +223,8 @@ def _run_hooks(birth: Birth, request: Request, container_id: str, pid: int) -> N
 def _make_cgroup(path: str, config: Config) -> Cgroup:
     """As Cgroup.create; the empty groups above that it made go too when it fails."""
     try:
-        return Cgroup.create(path, config.resources)
+        rules = devices.for_container(config.resources.get("devices") or ())
+        return Cgroup.create(path, {**config.resources, "devices": rules})
     except InvalidArgument:
         with contextlib.suppress(InvalidArgument):  # the path itself
             Cgroup.find(path).remove_parents()

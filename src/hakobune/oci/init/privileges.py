@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from hakobune.errors import InvalidArgument
 from hakobune.linux import oom_score
@@ -25,6 +25,7 @@ _LIMITS |= {"RLIMIT_LOCKS": 10, "RLIMIT_SIGPENDING": 11, "RLIMIT_MSGQUEUE": 12, 
 _LIMITS |= {"RLIMIT_RTPRIO": 14, "RLIMIT_RTTIME": 15}
 
 
+_HELD = 1 << capabilities.NUMBERS["CAP_SYS_ADMIN"]
 _KNOWN = (1 << (capabilities.last_known() + 1)) - 1  # read here, in the host, before any container
 
 
@@ -86,30 +87,44 @@ def drop_bounding(process: Process) -> None:
             return  # EINVAL: beyond the kernel's last capability
 
 
-def become(process: Process, warnings: list[str]) -> None:
-    """Take the identity and the capability sets of `process`. Raises OSError."""
+Sets = tuple[int, int, int]  # effective, permitted, inheritable: for capset(2)
+
+
+def become(process: Process, warnings: list[str], *, hold: bool = False) -> Sets | None:
+    """Take the identity and the capability sets of `process`. Raises OSError.
+
+    With `hold` CAP_SYS_ADMIN is kept in use for one more step of the caller's, who then sets what is returned.
+    """
     sys.prctl(sys.PR_SET_KEEPCAPS, 1)
     os.setgroups(process.groups)
     os.setresgid(process.gid, process.gid, process.gid)
     os.setresuid(process.uid, process.uid, process.uid)
     sys.prctl(sys.PR_SET_KEEPCAPS, 0)
+    effective, owned, inheritable = sys.capget()
+    wanted: Sets = (effective, owned if process.uid == 0 else 0, inheritable)
     if process.capabilities is not None:
-        _set_capabilities(process, warnings)
+        wanted = _wanted(process.capabilities, owned, warnings)
+    elif not hold:
+        return None
+    held = _HELD & owned if hold else 0
+    sys.capset(wanted[0] | held, wanted[1] | held, wanted[2])
+    if process.capabilities is not None:
+        _raise_ambient(_mask(process.capabilities["ambient"]) & wanted[1] & wanted[2])
+    return wanted if held & ~(wanted[0] & wanted[1]) else None
 
 
-def _set_capabilities(process: Process, warnings: list[str]) -> None:
-    sets = process.capabilities
-    assert sets is not None
-    owned = sys.capget()[1]
+def _wanted(sets: Mapping[str, Iterable[str]], owned: int, warnings: list[str]) -> Sets:
+    """What of `sets` can be given."""
     wanted = _mask(sets["permitted"])
     permitted = wanted & owned
     if wanted != permitted:
         missing = ", ".join(capabilities.names(wanted & ~permitted))
         warnings.append(f"capabilities {missing} are not the engine's own and cannot be given")
-    effective = _mask(sets["effective"]) & permitted
-    sys.capset(effective, permitted, _mask(sets["inheritable"]) & permitted)
+    return _mask(sets["effective"]) & permitted, permitted, _mask(sets["inheritable"]) & permitted
+
+
+def _raise_ambient(bits: int) -> None:
     sys.prctl(sys.PR_CAP_AMBIENT, sys.PR_CAP_AMBIENT_CLEAR_ALL)
-    ambient = _mask(sets["ambient"]) & permitted & _mask(sets["inheritable"])
     for number in range(64):
-        if ambient >> number & 1:
+        if bits >> number & 1:
             sys.prctl(sys.PR_CAP_AMBIENT, sys.PR_CAP_AMBIENT_RAISE, number)

@@ -35,11 +35,14 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
         yield data
 
 
-def _platform(values: Values) -> str:
-    """`--platform` as the API takes it; "" for none."""
-    words = [*values.text("platform").split("/"), "", ""]
-    if not words[0]:
-        return ""
+def _platforms(values: Values) -> str:
+    """`--platform`, several or with commas between, as the API takes it: `&platform=…` of each."""
+    given = [text for each in values.many("platform") for text in each.split(",") if text]
+    return "".join(f"&platform={quote(_platform(text))}" for text in given)
+
+
+def _platform(text: str) -> str:
+    words = [*text.split("/"), "", ""]
     return json.dumps(
         {"os": words[0], "architecture": words[1], **({"variant": words[2]} if words[2] else {})}
     )
@@ -48,8 +51,7 @@ def _platform(values: Values) -> str:
 def _save(context: Context, values: Values, arguments: list[str]) -> int:
     target = target_of(values, "save")
     where = "/images/get?" + "&".join(f"names={quote(name)}" for name in arguments)
-    if platform := _platform(values):
-        where += f"&platform={quote(platform)}"
+    where += _platforms(values)
     keep(context.client.open("GET", where), target, "save")
     return 0
 
@@ -93,7 +95,7 @@ def _load(context: Context, values: Values, _arguments: list[str]) -> int:
         raise Failure("requested load from stdin, but stdin is empty")
     with _opened(source or "-") as file:
         response = context.client.open(
-            "POST", "/images/load" + query(quiet="1", platform=_platform(values) or None), stream=_blocks(file),
+            "POST", "/images/load" + query(quiet="1") + _platforms(values), stream=_blocks(file),
             headers={"Content-Type": "application/x-tar"},
         )  # fmt: skip
         for event in response.lines():
@@ -129,7 +131,7 @@ def _import(context: Context, values: Values, arguments: list[str]) -> int:
     return 0
 
 
-_PLATFORM = "    --platform string  Of an image for several, the one for this (linux/amd64)\n"
+_PLATFORM = "    --platform list    Of an image for several, those for these (linux/amd64,linux/arm64)\n"
 
 COMMANDS = {
     "import": Command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import shutil
@@ -14,7 +15,9 @@ from pathlib import Path
 import pytest
 from tests.integration.conftest import STARTER, on_manager
 
+from hakobune.engine.images.model import host_platform
 from hakobune.testing.engine import PrivateEngine
+from hakobune.testing.registry import LyingRegistry, listed, sample
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -126,3 +129,81 @@ def test_what_is_refused(engine: PrivateEngine, tmp_path: Path) -> None:
         tar.addfile(tarfile.TarInfo("file"))
     assert "Error response from daemon" in engine.hako("load", "-i", str(tmp_path / "other.tar")).stderr
     assert names(engine) == before
+
+
+def test_several_platforms_in_one_archive(engine: PrivateEngine, tmp_path: Path) -> None:
+    """All that are asked for; of one of them; and one that is not there."""
+    here = host_platform()[0]
+    other = "arm64" if here != "arm64" else "amd64"
+    both = f"linux/{here},linux/{other}"
+    images = {name: sample(1000, architecture=name) for name in (here, other)}
+    with LyingRegistry(listed(**images)) as many:
+        name = f"{many.name}/many/platforms:1"
+        ok(engine, "pull", "-q", name)
+        ok(engine, "pull", "-q", "--platform", f"linux/{other}", name)
+    ok(engine, "save", "--platform", both, "-o", str(tmp_path / "both.tar"), name)
+    ok(engine, "save", "--platform", f"linux/{other}", "-o", str(tmp_path / "one.tar"), name)
+    missing = engine.hako("save", "--platform", f"{both},linux/s390x", "-o", str(tmp_path / "no.tar"), name)
+    ok(engine, "rmi", name)
+    for file, wanted in (("both.tar", {here, other}), ("one.tar", {other})):
+        with tarfile.open(tmp_path / file) as tar:
+            members = set(tar.getnames())
+        for architecture, image in images.items():
+            inside = f"blobs/{image.layers[0].replace(':', '/')}" in members
+            assert inside == (architecture in wanted), file
+    words = [word for one in both.split(",") for word in ("--platform", one)]
+    assert ok(engine, "load", *words, "-i", str(tmp_path / "both.tar")) == f"Loaded image: {name}"
+    assert ok(engine, "inspect", "-f", "{{.Architecture}}", name) == here
+    ok(engine, "save", "-o", str(tmp_path / "again.tar"), name)
+    with tarfile.open(tmp_path / "again.tar") as tar:
+        assert members < set(tar.getnames()), "without a platform, all that are here"
+    ok(engine, "rmi", name)
+    ok(engine, "load", "--platform", f"linux/{other}", "-i", str(tmp_path / "one.tar"))
+    assert ok(engine, "inspect", "-f", "{{.Architecture}}", name) == other
+    ok(engine, "rmi", name)
+    assert (missing.returncode, "(linux/s390x)" in missing.stderr, (tmp_path / "no.tar").exists()) == (
+        1,
+        True,
+        False,
+    )
+
+
+def test_what_old_docker_wrote(engine: PrivateEngine, tmp_path: Path) -> None:
+    """Up to 24: a directory for each layer with the JSON of version 1, a layer that is there twice as a link."""
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        member = tarfile.TarInfo("hello")
+        member.size = 5
+        tar.addfile(member, io.BytesIO(b"hello"))
+    diff = "sha256:" + hashlib.sha256(layer.getvalue()).hexdigest()
+    empty = io.BytesIO()
+    with tarfile.open(fileobj=empty, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("second"))
+    second = "sha256:" + hashlib.sha256(empty.getvalue()).hexdigest()
+    config = json.dumps({
+        "architecture": host_platform()[0], "os": "linux", "config": {"Cmd": ["/bin/sh"]}, "docker_version": "20.10.24",
+        "created": "2021-01-01T00:00:00Z", "history": [{"created_by": "a"}, {"created_by": "b"}, {"created_by": "c"}],
+        "rootfs": {"type": "layers", "diff_ids": [diff, second, diff]},
+    }).encode()  # fmt: skip
+    name = f"{hashlib.sha256(config).hexdigest()}.json"
+    places = [digit * 64 for digit in "abc"]
+    listing = [{"Config": name, "RepoTags": ["old:1"], "Layers": [f"{place}/layer.tar" for place in places]}]
+    with tarfile.open(tmp_path / "old.tar", "w") as tar:
+        for place, data in zip(places, (layer.getvalue(), empty.getvalue(), None), strict=True):
+            for file, text in (("VERSION", b"1.0"), ("json", b"{}"), ("layer.tar", data)):
+                member = tarfile.TarInfo(f"{place}/{file}")
+                if text is None:
+                    member.type, member.linkname = tarfile.SYMTYPE, f"../{places[0]}/layer.tar"
+                member.size = len(text or b"")
+                tar.addfile(member, io.BytesIO(text or b""))
+        for file, text in ((name, config), ("manifest.json", json.dumps(listing).encode()),
+                           ("repositories", json.dumps({"old": {"1": places[2]}}).encode())):  # fmt: skip
+            member = tarfile.TarInfo(file)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text))
+    assert ok(engine, "load", "-i", str(tmp_path / "old.tar")) == "Loaded image: old:1"
+    assert ok(engine, "inspect", "-f", "{{.Id}}", "old:1") == f"sha256:{name[:-5]}"
+    ok(engine, "create", "--name", "old", "old:1")
+    assert "hello" in ok(engine, "cp", "old:/hello", "-")
+    ok(engine, "rm", "old")
+    ok(engine, "rmi", "old:1")

@@ -104,15 +104,17 @@ class Transfer:
             await self._call(pb.ImageStore(name=name), registry, told)
 
     async def load(
-        self, archive: AsyncIterator[bytes], platform: Platform, snapshotter: str, told: Told
+        self, archive: AsyncIterator[bytes], platforms: Sequence[Platform], snapshotter: str, told: Told
     ) -> None:
         """The images of an archive into the store, each by its own name, "<none>@<digest>" without one.
 
-        Those for `platform` are unpacked. Cancelled, the manager stops, too.
+        Those for the `platforms` are unpacked, and what others an index lists is left out. Cancelled, the manager
+        stops, too.
         """
-        wanted = _platform(platform)
+        wanted = [_platform(platform) for platform in platforms]
         store = pb.ImageStore(
-            unpacks=[pb.UnpackConfiguration(platform=wanted, snapshotter=snapshotter)],
+            platforms=wanted,
+            unpacks=[pb.UnpackConfiguration(platform=one, snapshotter=snapshotter) for one in wanted],
             extra_references=[
                 pb.ImageReference(
                     name="<none>",
@@ -130,11 +132,11 @@ class Transfer:
             finally:
                 await _end(sending)
 
-    async def save(self, names: Sequence[str], platform: Platform) -> AsyncIterator[bytes]:
+    async def save(self, names: Sequence[str], platforms: Sequence[Platform]) -> AsyncIterator[bytes]:
         """One archive of these images, in pieces. Raises NotFound before the first; closed early, the manager stops."""
         store = pb.ImageStore(extra_references=[pb.ImageReference(name=name) for name in names])
         async with self._opened("archive") as (name, call):
-            place = pb.ImageExportStream(stream=name, platforms=[_platform(platform)])
+            place = pb.ImageExportStream(stream=name, platforms=[_platform(one) for one in platforms])
             working = asyncio.create_task(self._call(store, place, _hear_nothing))
             try:
                 async for piece in _receive(call, working):

@@ -28,33 +28,34 @@ _SAVED = "saved"
 _PLACEHOLDER = "<none>"  # what the manager puts where an archive has no whole name
 
 
-def platform(texts: Sequence[str]) -> Platform | None:
-    """The query's `platform`: JSON of the image specification's object, of which one is served. Raises InvalidArgument."""
-    if not texts:
-        return None
-    if len(texts) > 1:
-        raise InvalidArgument("more than one platform of an archive is not served yet: ask for one")
+def platforms(texts: Sequence[str]) -> tuple[Platform, ...]:
+    """Each `platform` of the query: JSON of the image specification's object. Raises InvalidArgument."""
+    return tuple(dict.fromkeys(_platform(text) for text in texts))
+
+
+def _platform(text: str) -> Platform:
     try:
-        given: Any = json.loads(texts[0])
+        given: Any = json.loads(text)
         words = [given["os"], given["architecture"], given.get("variant") or ""]
         return platform_of("/".join(filter(None, map(str, words))))
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InvalidArgument(f"invalid platform {texts[0]!r}: os and architecture are needed") from None
+        raise InvalidArgument(f"invalid platform {text!r}: os and architecture are needed") from None
 
 
-async def save(images: Images, wanted: Sequence[str], where: Platform | None) -> AsyncIterator[bytes]:
-    """The archive, once its first piece is there; None for this machine's platform, or the only one that there is.
+async def save(images: Images, wanted: Sequence[str], where: Sequence[Platform]) -> AsyncIterator[bytes]:
+    """The archive, once its first piece is there; without `where` for all platforms that every image is here for.
 
     Raises NotFound, InvalidArgument before the first piece.
     """
     if not wanted:
         raise InvalidArgument("no image is named")
     records = [record for text in wanted for record in await _records(images, text)]
-    if where is not None:
-        for record in records:
-            await _check(images, record, where)
+    for record in records:
+        for one in where:
+            await _check(images, record, one)
+    where = where or await _common(images, records) or [platform_of("")]
     names = list(dict.fromkeys(record.name for record in records))
-    parts = images.client.transfer.save(names, where or platform_of(""))
+    parts = images.client.transfer.save(names, where)
     first = await anext(parts, b"")
 
     async def whole() -> AsyncIterator[bytes]:
@@ -66,11 +67,21 @@ async def save(images: Images, wanted: Sequence[str], where: Platform | None) ->
     return whole()
 
 
+async def _common(images: Images, records: Sequence[Record]) -> Sequence[Platform]:
+    """Platforms that all lists of images have; this machine's when there is no list, or none in common."""
+    lists = [one.target for one in records if one.target.media_type in (INDEX, DOCKER_LIST)]
+    each = [set(await images.catalogue.platforms(target)) for target in lists]
+    return [Platform(*words) for words in sorted(set.intersection(*each))] if each else []
+
+
 async def _check(images: Images, record: Record, where: Platform) -> None:
-    """What is one image, and no list of some, is for one platform. Raises NotFound when that is another."""
-    config = (await images.catalogue.content(record.target)).config
-    found = config.get("os"), config.get("architecture")
-    if record.target.media_type not in (INDEX, DOCKER_LIST) and found != (where.os, where.architecture):
+    """Raise NotFound when the image is not here for the platform."""
+    if record.target.media_type in (INDEX, DOCKER_LIST):
+        found = [one[:2] for one in await images.catalogue.platforms(record.target)]
+    else:
+        config = (await images.catalogue.content(record.target)).config
+        found = [(str(config.get("os")), str(config.get("architecture")))]
+    if (where.os, where.architecture) not in found:
         raise NotFound(
             f"image {record.name} does not provide the specified platform ({where.os}/{where.architecture})"
         )
@@ -94,7 +105,7 @@ def _repository(full: str) -> str:
 
 
 async def load(
-    images: Images, archive: AsyncIterator[bytes], where: Platform | None
+    images: Images, archive: AsyncIterator[bytes], where: Sequence[Platform]
 ) -> AsyncGenerator[bytes, None]:
     """What `docker load` shows. Names that stood for other images stand for these now; the others stay without one.
 
@@ -102,7 +113,7 @@ async def load(
     """
     client, catalogue = images.client, images.catalogue
     before = {record.name: record.target for record in await catalogue.records()}
-    run = Run(lambda told: client.transfer.load(archive, where or platform_of(""), SNAPSHOTTER, told))
+    run = Run(lambda told: client.transfer.load(archive, where or [platform_of("")], SNAPSHOTTER, told))
     saved: list[tuple[str, Descriptor]] = []
     try:
         async with contextlib.aclosing(run.progress()) as said:

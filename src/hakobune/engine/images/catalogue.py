@@ -88,6 +88,25 @@ class Catalogue:
         blobs = tuple(_descriptor(layer) for layer in manifest["layers"])
         return Content(identity, target, config, top, tuple(sizes), created_of(config), blobs)
 
+    async def platforms(self, target: Descriptor) -> list[tuple[str, str, str]]:
+        """(system, architecture, variant) of each image of an index that is here with all its layers. Raises HakoError."""
+        found = []
+        index = json.loads(await self._client.content.read_all(target.digest))
+        for one in index.get("manifests") or ():
+            place = one.get("platform") or {}
+            if await self._is_whole(str(one["digest"])):
+                found.append(tuple(str(place.get(key) or "") for key in ("os", "architecture", "variant")))
+        return found  # type: ignore[return-value]
+
+    async def _is_whole(self, digest: str) -> bool:
+        try:
+            manifest = json.loads(await self._client.content.read_all(digest))
+            for one in (manifest["config"], *manifest["layers"]):
+                await self._client.content.info(str(one["digest"]))
+        except (NotFound, ValueError, KeyError, TypeError):
+            return False
+        return True
+
     async def images(self) -> list[Image]:
         """All images, each with its names; those that are not whole, or not ours, are left out."""
         grouped: dict[str, list[Record]] = {}

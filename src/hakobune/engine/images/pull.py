@@ -116,7 +116,7 @@ async def _one(
     finally:
         await asyncio.shield(_settle(images, name, held))
     image, _ = await images.find(name.familiar)
-    _check_platform(image, asked)
+    await _check_platform(images, image, asked)
     images.tell_pull(image, name)
     digest = image.content.target.digest
     known = held is not None and held.target.digest == digest
@@ -125,12 +125,15 @@ async def _one(
     yield moving.message(f"Status: {verb} for {name.familiar}")
 
 
-def _check_platform(image: Image, asked: Wanted) -> None:
+async def _check_platform(images: Images, image: Image, asked: Wanted) -> None:
     """A name that stands for one image has it for one platform only. Raises NotFound when that is not the one."""
     wanted = platform_of(asked.platform)
     found = Platform(str(image.config.get("os", "")), str(image.config.get("architecture", "")))
     if asked.platform and (found.os, found.architecture) != (wanted.os, wanted.architecture):
         if image.content.target.media_type in (INDEX, DOCKER_LIST):
+            here = await images.catalogue.platforms(image.content.target)
+            if any(one[:2] == (wanted.os, wanted.architecture) for one in here):
+                return
             raise NotFound(f"no matching manifest for {asked.platform} in the manifest list entries")
         raise NotFound(
             f"image with reference {asked.name.familiar} was found but does not match the specified platform: "

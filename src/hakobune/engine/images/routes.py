@@ -68,11 +68,11 @@ def routes(
 
     async def save(request: Request) -> Response:
         names = [request.params["name"]] if "name" in request.params else request.query.all("names")
-        parts = await archive.save(images, names, archive.platform(request.query.all("platform")))
+        parts = await archive.save(images, names, archive.platforms(request.query.all("platform")))
         return Response(200, parts, (("Content-Type", "application/x-tar"),))
 
     async def load(request: Request) -> Response:
-        where = archive.platform(request.query.all("platform"))
+        where = archive.platforms(request.query.all("platform"))
         parts = await pull.begun(archive.load(images, request.stream(), where))
         return Response(200, progress.guarded(parts), JSON_HEADERS)
 

@@ -16,6 +16,7 @@ from hakobune.failpoint import reach
 from hakobune.linux import memfd, oom_score, sockets, syscalls
 from hakobune.linux.sockets import Socket
 from hakobune.shim import handover, renewal, successor, title
+from hakobune.shim.experience import Experience
 from hakobune.shim.following import follow
 from hakobune.shim.publish import Publisher, encode
 from hakobune.shim.rpc import Call, TaskServer
@@ -73,7 +74,7 @@ class Shim:
 
     def __init__(
         self, birth: Birth, listener: Socket, *, naps: int = 0, ahead: Ahead | None = None,
-        learn: Callable[[], None] = lambda: None,
+        experience: Experience | None = None,
     ) -> None:  # fmt: skip
         self._birth = birth
         self._listener = listener
@@ -82,6 +83,7 @@ class Shim:
         self._service = Service(self.loop, birth.id, birth.bundle, self)
         self._service.namespace = birth.namespace
         self._service.ahead = ahead
+        self._service.exec_pages = experience.execs if experience is not None else None
         self._side = SideServer(
             self.loop, self._service, lambda fd, fields: follow(self._service, fd, fields)
         )
@@ -90,7 +92,7 @@ class Shim:
         self.loop.on_terminate = lambda: None  # a shim ends with its container, or when it is told to
         self._server = TaskServer(self.loop, self._service, listener, self._shutdown)
         self._server.on_renew = self._renew
-        self._learn = learn
+        self._learn = experience.shims.learn if experience is not None else lambda: None
         self._naps = naps  # how often in a row a rest was short
         self._turns = 0
         self._ending = False
@@ -280,17 +282,15 @@ class Shim:
         return self._publisher.idle and self._side.idle
 
 
-def run(
-    birth: Birth, listener: Socket, ahead: Ahead | None = None, learn: Callable[[], None] = lambda: None
-) -> None:
+def run(birth: Birth, listener: Socket, experience: Experience, ahead: Ahead | None = None) -> None:
     """The life of a shim's process, after the zygote's descriptors are closed. Returns at its end.
 
-    `ahead` is the worker of its creation, when it has one; `learn` is called when most has been done that a shim does.
+    `ahead` is the worker of its creation, when it has one.
     """
     _settle_in(birth)
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     reach("shim.born")
-    _live(lambda: Shim(birth, listener, ahead=ahead, learn=learn))
+    _live(lambda: Shim(birth, listener, ahead=ahead, experience=experience))
 
 
 def take_over(birth: Birth, adoption: Adoption) -> None:

@@ -12,21 +12,13 @@ import os
 from dataclasses import dataclass
 
 from hakobune.linux import sockets
-from hakobune.linux.pages import WrittenPages
 from hakobune.linux.sockets import Socket
 from hakobune.shim import bootstrap, title
 from hakobune.shim.bootstrap import Birth
+from hakobune.shim.experience import Experience
 from hakobune.task.ahead import Ahead
 
 _MOST = 16 * 1024  # bytes of a birth
-
-
-class Experience:
-    """What shims and their workers write; made in the zygote, before it forks any."""
-
-    def __init__(self) -> None:
-        self.shims = WrittenPages()
-        self.workers = WrittenPages()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +64,4 @@ def wait(channel: Socket, path: str, experience: Experience) -> None:
     birth = Birth.of(words, zygote)
     title.show_shim(birth.namespace, birth.id)
     listener = sockets.adopt(fds[0], sockets.STREAM)
-    bootstrap.run(birth, listener, ahead, experience.shims.learn)
+    bootstrap.run(birth, listener, experience, ahead)

@@ -31,7 +31,8 @@ from hakobune.linux import memfd, oom_score, pidfd, sockets, syscalls
 from hakobune.linux.sockets import Socket
 from hakobune.oci import capabilities, known, seccomp_default
 from hakobune.shim import bootstrap, handover, rehearsal, successor, title, understudy
-from hakobune.shim.understudy import Experience, Understudy
+from hakobune.shim.experience import Experience
+from hakobune.shim.understudy import Understudy
 from hakobune.task.loop import IN, Loop, Timer, complain
 from hakobune.task.luggage import Packed
 from hakobune.version import VERSION as RELEASE
@@ -162,7 +163,7 @@ class Zygote:
             reach("zygote.shim.forked")
             return f"OK\0{pid}"
         self._become_shim(birth, [listener.fileno()])
-        self._child = lambda: bootstrap.run(birth, listener)
+        self._child = lambda: bootstrap.run(birth, listener, self._experience)
         return ""
 
     def _from_ahead(self, birth: bootstrap.Birth, listener: Socket) -> int:

@@ -43,7 +43,7 @@ class Builtin:
     def start(self, container: Running) -> None:
         """Nobody asks: init is gated."""
 
-    def exec(self, container: Running, process: bytes, near: Socket) -> None:
+    def exec(self, container: Running, process: bytes, near: Socket, planned: Callable[[], None]) -> None:
         """Everything that the host has to be asked for is read before START. Raises as parent.exec_process."""
         request = parent.ExecRequest(
             container.bundle, process, container.pid, near, open_gate, container.pidfd,
@@ -53,6 +53,7 @@ class Builtin:
         packet, fds = sockets.receive(near, messages.MAX_MESSAGE, 3)
         if packet[:1] == messages.START:
             size = messages.started_size(packet)
+            planned()
             parent.exec_process(prepared, Streams(*fds) if fds else None, size)
 
     def update(self, container: Running, resources: bytes) -> None:

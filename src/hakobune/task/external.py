@@ -69,11 +69,12 @@ class External:
         """`start`."""
         _Run(self.program, container.id, container.bundle).run("start", container.id)
 
-    def exec(self, container: Running, process: bytes, near: Socket) -> None:
+    def exec(self, container: Running, process: bytes, near: Socket, planned: Callable[[], None]) -> None:
         """`exec --detach`, after START."""
         packet, fds = sockets.receive(near, messages.MAX_MESSAGE, 3)
         if packet[:1] != messages.START:
             return
+        planned()
         run = _Run(self.program, container.id, container.bundle)
         with _written(f"{container.bundle}/exec-{os.getpid()}.json", process) as path:
             streams = Streams(*fds) if fds else None

@@ -83,8 +83,11 @@ class Runtime(Protocol):
     def start(self, container: Running) -> None:
         """Let init run; not for one that is gated."""
 
-    def exec(self, container: Running, process: bytes, near: Socket) -> None:
-        """Get ready, wait for START with the streams, make one more process; `process` is runtime-spec's JSON."""
+    def exec(self, container: Running, process: bytes, near: Socket, planned: Callable[[], None]) -> None:
+        """Get ready, wait for START with the streams, make one more process; `process` is runtime-spec's JSON.
+
+        `planned` is called in the host, when the container is to be entered next.
+        """
 
     def update(self, container: Running, resources: bytes) -> None:
         """New limits: runtime-spec's linux.resources as JSON."""

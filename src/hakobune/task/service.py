@@ -27,11 +27,12 @@ from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError, Intern
 from hakobune.failpoint import reach
 from hakobune.linux import pidfd, sockets
 from hakobune.linux import syscalls as sys
+from hakobune.linux.pages import WrittenPages
 from hakobune.linux.sockets import Socket
 from hakobune.oci.init import messages
 from hakobune.oci.init.child import Streams
 from hakobune.spec.mount import Mount
-from hakobune.task import oom, runtimes, worker
+from hakobune.task import oom, runtimes, spare, worker
 from hakobune.task.ahead import Ahead
 from hakobune.task.lifecycle import Event, Life, exit_status
 from hakobune.task.loop import IN, Loop, Timer, complain
@@ -70,6 +71,8 @@ class Service:
         self.cgroup: Cgroup | None = None
         self.oom: oom.Watch | None = None
         self.ahead: Ahead | None = None  # a worker for the creation
+        self.exec_pages: WrittenPages | None = None  # what the workers of execs write first
+        self._spare = spare.Spare(loop, self._fork_spare)
         self.program = Program()  # the runtime of this container
         self.limit = 0  # seconds that the container may run, 0 for ever
         self.expires: Timer | None = None  # its end by that limit, once it runs
@@ -100,6 +103,7 @@ class Service:
 
     def drop_workers_ahead(self) -> None:
         """What was begun for execs that are not started yet is begun again when they are."""
+        self._spare.drop()
         for member in self._members.values():
             self._drop_ahead(member)
 
@@ -195,8 +199,10 @@ class Service:
         return tuple(self._members.values())
 
     def pids(self) -> list[int]:
-        """All processes in the container's cgroup."""
-        return self.cgroup.pids() if self.cgroup is not None else []
+        """All processes in the container's cgroup; our workers on their way into it are none of its own."""
+        return (
+            [pid for pid in self.cgroup.pids() if pid not in self._workers] if self.cgroup is not None else []
+        )
 
     # --- create and exec ---
 
@@ -281,21 +287,40 @@ class Service:
             return  # the Start will meet it again and tell
         self._loop.later(AHEAD_SECONDS, lambda: self._drop_ahead(member))
 
-    def _exec_worker(self, member: Member) -> tuple[int, Socket]:
+    def _exec_worker(self, member: Member) -> spare.Forked:
         """A worker that reads everything in the host and waits for START with the streams. Raises OSError."""
+        found = self._spare.take(member.spec.process)
+        if found is None:
+            process, pages = member.spec.process, self.exec_pages
+            planned = pages.learn if pages is not None else lambda: None
+            found = self._fork_for_exec(
+                lambda near, runtime, container: runtime.exec(container, process, near, planned)
+            )
+        pid = found[0]
+        self._workers[pid] = lambda _status: self._exec_worker_ended(member, pid)
+        return found
+
+    def _fork_spare(self) -> spare.Forked:
+        """None where it would count as one of the container's processes, which may be as many as it may have."""
+        if self.init is None or self.init.life.state != "running":
+            raise OSError("the container does not run")
+        if self.cgroup is not None and "pids" in self.cgroup.unified_controllers:
+            raise OSError("its limit of processes is the unified hierarchy's")
+        found = self._fork_for_exec(
+            lambda near, runtime, container: spare.obey(near, runtime, container, self.exec_pages)
+        )
+        pid = found[0]
+        self._workers[pid] = lambda _status: self._spare.ended(pid)
+        return found
+
+    def _fork_for_exec(self, work: Callable[[Socket, Runtime, Running], None]) -> spare.Forked:
         runtime, container = runtimes.of(self.program), self._running()
         group = container.cgroup.unified_fd() if runtime.gated else -1  # a program goes there by itself
         try:
-            worker_pid, channel = worker.start(
-                lambda near: runtime.exec(container, member.spec.process, near),
-                (container.pidfd,),
-                cgroup=group,
-            )
+            return worker.start(lambda near: work(near, runtime, container), (container.pidfd,), cgroup=group)
         finally:
             if group >= 0:
                 os.close(group)
-        self._workers[worker_pid] = lambda _status: self._exec_worker_ended(member, worker_pid)
-        return worker_pid, channel
 
     def _running(self) -> Running:
         """For a runtime. Raises NotFound when there is no process."""
@@ -607,7 +632,9 @@ class Service:
             if member.channel is None and self._members.get(member.exec_id) is member:
                 self._refuse(member)
             return
-        if not member.exec_id:
+        if member.exec_id:
+            self._spare.soon()
+        else:
             self._init_exited(member)
         if member.failure is not None and member.pending is not None:
             self._refuse(member)
@@ -623,8 +650,7 @@ class Service:
     def _init_exited(self, member: Member) -> None:
         """Init's end is the container's: nothing in its cgroup survives, whatever namespaces it shared."""
         assert self.cgroup is not None
-        for other in self._members.values():
-            self._drop_ahead(other)
+        self.drop_workers_ahead()
         if self.expires is not None:
             self.expires.cancel()
         try:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,6 +127,49 @@ def test_an_exec_that_is_never_started_leaves_nothing(running: shims.Task) -> No
     running.delete("late")
     assert running.delete().status == 137
     assert shims.children(running.shim) == []
+
+
+def run_one(task: shims.Task, name: str) -> int:
+    task.exec(name, ["sh", "-c", "exit 5"])
+    task.start(name)
+    status = task.wait(name).status
+    task.delete(name)
+    return status
+
+
+def spares(task: shims.Task, init: int) -> list[int]:
+    children = Path(f"/proc/{task.shim}/task/{task.shim}/children").read_text().split()
+    return [int(pid) for pid in children if int(pid) != init]
+
+
+def test_a_series_has_its_workers_forked_ahead(running: shims.Task) -> None:
+    (init,) = running.pids()
+    assert [run_one(running, f"e{number}") for number in range(2)] == [5, 5]
+    time.sleep(0.2)
+    (spare,) = spares(running, init)
+    assert running.pids() == [init]  # it is none of the container's
+    assert run_one(running, "next") == 5
+    assert shims.gone(spare)
+    time.sleep(0.2)
+    (spare,) = spares(running, init)
+    os.kill(spare, signal.SIGKILL)
+    assert shims.gone(spare)
+    assert run_one(running, "own") == 5
+    time.sleep(0.2)
+    (spare,) = spares(running, init)
+    running.kill()
+    assert running.wait().status == 137
+    assert shims.gone(spare)
+
+
+def test_a_spare_worker_goes_before_its_shim_is_replaced(running: shims.Task) -> None:
+    (init,) = running.pids()
+    assert [run_one(running, f"e{number}") for number in range(2)] == [5, 5]
+    time.sleep(0.2)
+    (spare,) = spares(running, init)
+    running.renew()
+    assert shims.gone(spare)
+    assert [run_one(running, f"late{number}") for number in range(3)] == [5, 5, 5]
 
 
 def test_exec_killed_alone(running: shims.Task) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -242,11 +242,23 @@ class ContainerdRuntime:
 
     async def pause(self, identity: str) -> None:
         """Freeze all its processes."""
-        await self._client.again(lambda: self._client.tasks.pause(identity))
+        await self._turned(identity, "paused", self._client.tasks.pause)
 
     async def resume(self, identity: str) -> None:
         """Thaw them."""
-        await self._client.again(lambda: self._client.tasks.resume(identity))
+        await self._turned(identity, "running", self._client.tasks.resume)
+
+    async def _turned(self, identity: str, status: str, verb: Callable[[str], Awaitable[None]]) -> None:
+        """A verb that is refused when it has been done already; whoever dies over it may have done it."""
+
+        async def looked_at() -> None:
+            if (await self._client.tasks.get(identity)).status != status:
+                await verb(identity)
+
+        try:
+            await verb(identity)
+        except Unavailable:
+            await self._client.again(looked_at)
 
     async def update(self, identity: str, resources: dict[str, Any]) -> None:
         """New limits, as OCI linux.resources."""

@@ -36,6 +36,7 @@ class Rig:
         return len(self.far), near
 
     def turn(self, seconds: float) -> None:
+        self.loop._running = True  # once more: a loop has one life
         self.loop.later(seconds, self.loop.stop)
         self.loop.run()
 

@@ -32,6 +32,7 @@ CONTAINER = {
     "wait": ("containers.state", "Wait for containers to end and print their exit codes"),
 }
 IMAGE = {
+    "from-packages": ("packages", "Make a Debian image of packages, by mmdebstrap"),
     "history": ("images", "Show how an image was made"),
     "import": ("archives", "Make an image of a root file system in a tar archive"),
     "inspect": ("inspect", "Show all that is known of images"),

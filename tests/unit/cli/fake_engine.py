@@ -154,14 +154,22 @@ def _chunked(sock: socket.socket, rest: bytes) -> tuple[bytes, bytes]:
     body = b""
     while True:
         while b"\r\n" not in rest:
-            rest += sock.recv(65536)
+            rest += _more(sock)
         line, _, rest = rest.partition(b"\r\n")
         size = int(line, 16)
         while len(rest) < size + 2:
-            rest += sock.recv(65536)
+            rest += _more(sock)
         body, rest = body + rest[:size], rest[size + 2 :]
         if size == 0:
             return body, rest
+
+
+def _more(sock: socket.socket) -> bytes:
+    """What comes next. Raises ConnectionResetError when the client has gone in the middle."""
+    data = sock.recv(65536)
+    if not data:
+        raise ConnectionResetError
+    return data
 
 
 UPGRADED = (

@@ -65,6 +65,7 @@ NETWORK = {
     "rm": ("networks", "Remove networks"),
 }
 SYSTEM = {
+    "check": ("check", "Look for what is broken in the engine's store, and mend it"),
     "df": ("disk", "Show what the engine keeps on disk"),
     "events": ("events", "Print what happens, as it happens"),
     "info": ("system", "Show the engine's state and settings"),

@@ -9,6 +9,8 @@ import logging
 import os
 import signal
 
+from hakobune.containerd.checking import rpc as checking_rpc
+from hakobune.containerd.checking.check import Check
 from hakobune.containerd.config import Config
 from hakobune.containerd.containers import rpc as containers_rpc
 from hakobune.containerd.containers.store import Containers
@@ -88,6 +90,7 @@ class App:
             self._config.root,
         )  # fmt: skip
         return [
+            checking_rpc.service(self._check),
             containers_rpc.service(self._containers, self._exchange, self._collector.soon),
             content_rpc.service(self._content, self._exchange, self._collector.soon),
             diff_rpc.service(self._content, self._exchange),
@@ -104,6 +107,20 @@ class App:
             introspection_rpc.health(),
             introspection_rpc.introspection(self._config.root, self._programs.describe),
         ]
+
+    def _check(self, repair: bool, young: float) -> Check:
+        def running(namespace: str) -> set[str]:
+            return {task.bundle.id for task in self._tasks.of(namespace)}
+
+        return Check(
+            self._database,
+            self._content,
+            self._snapshotters,
+            self._exchange,
+            running,
+            repair=repair,
+            young=young,
+        )
 
     async def start(self) -> None:
         """Recover what was, then serve: who gets an answer sees everything."""

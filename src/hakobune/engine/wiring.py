@@ -24,6 +24,7 @@ from hakobune.engine.images.images import Images
 from hakobune.engine.images.registries import Registries
 from hakobune.engine.networks import routes as network_routes
 from hakobune.engine.schema.filters import Filters
+from hakobune.engine.system import checking
 from hakobune.engine.system import routes as system_routes
 from hakobune.engine.volumes import routes as volume_routes
 from hakobune.engine.volumes.volumes import Volumes, size
@@ -70,6 +71,7 @@ def routes(rooms: Rooms) -> list[Route]:
     )
     return [
         *system_routes.routes(system),
+        *checking.routes(checking.CheckDeps(rooms.client, rooms.deps, rooms.volumes)),
         *event_routes.routes(rooms.bus),
         *exec_routes.routes(rooms.deps, rooms.execs),
         *container_routes.routes(rooms.deps),

@@ -32,6 +32,7 @@ _NR_SPECIFIC: dict[str, dict[str, int]] = {
         "capget": 125,
         "capset": 126,
         "setns": 308,
+        "renameat2": 316,
         "seccomp": 317,
         "keyctl": 250,
     },
@@ -41,6 +42,7 @@ _NR_SPECIFIC: dict[str, dict[str, int]] = {
         "capget": 90,
         "capset": 91,
         "setns": 268,
+        "renameat2": 276,
         "seccomp": 277,
         "keyctl": 219,
     },
@@ -206,6 +208,7 @@ _ENTRIES = {
         "pidfd_send_signal": (_N, _N, _P, _N),
         "pivot_root": (_P, _P),
         "process_madvise": (_N, _P, _N, _N, _N),
+        "renameat2": (_N, _P, _N, _P, _N),
         "rt_sigaction": (_N, _P, _P, _N),
         "seccomp": (_N, _N, _P),
     }.items()
@@ -322,6 +325,11 @@ def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) 
             # EAGAIN: the path was being renamed while the kernel checked "..": man 2 openat2 asks to retry.
             if err.errno not in (errno.EAGAIN, errno.EINTR):
                 raise
+
+
+def exchange(one: str, other: str) -> None:
+    """renameat2(2), RENAME_EXCHANGE: two names of one file system change places in one step."""
+    _call("renameat2", -100, os.fsencode(one), -100, os.fsencode(other), 2, path=one)
 
 
 def close_range(first: int, last: int = 0x7FFFFFFF, *, cloexec: bool = False) -> None:

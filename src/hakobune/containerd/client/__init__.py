@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from hakobune.containerd.client.checking import Check
 from hakobune.containerd.client.connection import Connection
 from hakobune.containerd.client.containers import Container, Containers
 from hakobune.containerd.client.content import Content, Info
@@ -58,6 +59,7 @@ class Client:
         self.transfer = Transfer(self._connection)
         self.version = Version(self._connection)
         self.renewal = Renewal(self._connection)
+        self.check = Check(self._connection)
 
     def lease(self, lease_id: str) -> contextlib.AbstractContextManager[None]:
         """`with client.lease(id):` what is made inside is held by the lease."""

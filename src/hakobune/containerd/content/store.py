@@ -247,13 +247,49 @@ class Content:
     def sweep(self) -> None:
         """At boot: what a crash left, and writes that nobody went on with for a day."""
         self.expire()
-        known = {row["dir"] for row in self._database.query("SELECT dir FROM ingests")}
-        _unlink_unknown(self._ingests, known)
+        lost, extra = self.strays()
+        for path in extra:
+            _LOG.warning("file %s on no record: removed", "/".join(path.split("/")[-2:]))
+            os.unlink(path)
+        for digest in lost:
+            _LOG.warning("content %s has lost its file: forgotten", digest)
+            self.forget_broken(digest)
+
+    def strays(self) -> tuple[list[str], list[str]]:
+        """(digests on record without a file, files on no record)."""
+        writes = {row["dir"] for row in self._database.query("SELECT dir FROM ingests")}
         blobs = {row["digest"][7:] for row in self._database.query("SELECT DISTINCT digest FROM contents")}
-        _unlink_unknown(self._blobs, blobs)
-        for name in sorted(blobs - set(os.listdir(self._blobs))):
-            _LOG.warning("content sha256:%s has lost its file: forgotten", name)
-            self._database.execute("DELETE FROM contents WHERE digest = ?", (f"sha256:{name}",))
+        extra = [f"{self._ingests}/{name}" for name in sorted(set(os.listdir(self._ingests)) - writes)]
+        files = set(os.listdir(self._blobs))
+        extra += [f"{self._blobs}/{name}" for name in sorted(files - blobs)]
+        return [f"sha256:{name}" for name in sorted(blobs - files)], extra
+
+    def verify_size(self, digest: str) -> str:
+        """What is wrong with a blob's file at first sight; "" for nothing."""
+        row = self._database.one("SELECT max(size) AS size FROM contents WHERE digest = ?", (digest,))
+        try:
+            found = os.stat(self.path(digest)).st_size
+        except FileNotFoundError:
+            return "its file is gone"
+        return "" if row is None or found == row["size"] else f"{found} bytes instead of {row['size']}"
+
+    def verify(self, digest: str, size: int) -> tuple[str, str]:
+        """(truncated or altered, how) of a blob that is not what it says, else ("", ""). Reads all of it; blocks."""
+        try:
+            with open(self.path(digest), "rb") as file:
+                found = os.fstat(file.fileno()).st_size
+                if found < size:
+                    return "truncated", f"{found} bytes instead of {size}"
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return "", ""  # deleted just now, or told as missing
+        return ("", "") if digest == f"sha256:{actual}" else ("altered", f"its digest is sha256:{actual}")
+
+    def forget_broken(self, digest: str) -> None:
+        """No namespace has the blob any more, whoever refers to it; silent when it is gone."""
+        self._database.execute("DELETE FROM contents WHERE digest = ?", (digest,))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path(digest))
 
 
 class Writer:
@@ -352,13 +388,6 @@ async def _maybe_in_thread(size: int, work: Callable[[], None]) -> None:
         await asyncio.to_thread(work)
     else:
         work()
-
-
-def _unlink_unknown(directory: str, known: set[str]) -> None:
-    for name in os.listdir(directory):
-        if name not in known:
-            _LOG.warning("file %s/%s on no record: removed", os.path.basename(directory), name)
-            os.unlink(f"{directory}/{name}")
 
 
 def _blob(row: Row) -> Blob:

@@ -14,7 +14,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from hakobune.containerd.filters import Filter, fields
 from hakobune.containerd.metadata.schema import hold, pack_labels, unpack_labels
 from hakobune.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from hakobune.failpoint import reach
+from hakobune.linux.syscalls import exchange
 from hakobune.persist.database import Database, Row
 from hakobune.spec.mount import Mount
 
@@ -256,27 +257,76 @@ class Snapshotter:
 
     def sweep(self) -> None:
         """At boot: remove directories without a row, and rows without a directory unless others lie on them."""
-        rows = self._database.query("SELECT id FROM snapshots WHERE snapshotter = ?", (self.name,))
-        known = {str(row["id"]) for row in rows}
-        for name in os.listdir(self._root):
+        lost, extra = self.strays()
+        for path in extra:
+            name = os.path.basename(path)
             if name.startswith(_DOOMED):
-                shutil.rmtree(f"{self._root}/{name}", ignore_errors=True)
-            elif name not in known:
+                shutil.rmtree(path, ignore_errors=True)
+            else:
                 _LOG.warning("directory %s of no %s snapshot: removed", name, self.name)
                 self._bury(name)
-        for name in sorted(known - set(os.listdir(self._root)), key=int, reverse=True):
-            self._forget_lost(int(name))
+        for number in sorted(lost, reverse=True):
+            row = self._database.one("SELECT ns, name FROM snapshots WHERE id = ?", (number,))
+            assert row is not None
+            try:
+                self.remove(row["ns"], row["name"])
+            except FailedPrecondition as err:
+                _LOG.error("snapshot %s of %s has lost its files: %s", row["name"], row["ns"], err)
+            else:
+                _LOG.warning("snapshot %s of %s has lost its files: forgotten", row["name"], row["ns"])
 
-    def _forget_lost(self, number: int) -> None:
-        row = self._database.one("SELECT * FROM snapshots WHERE id = ?", (number,))
-        assert row is not None
-        lost = _from(row)
+    def strays(self) -> tuple[list[int], list[str]]:
+        """(numbers on record without a directory, directories on no record)."""
+        rows = self._database.query("SELECT id FROM snapshots WHERE snapshotter = ?", (self.name,))
+        known, there = {str(row["id"]) for row in rows}, set(os.listdir(self._root))
+        return [int(name) for name in known - there], [
+            f"{self._root}/{name}" for name in sorted(there - known)
+        ]
+
+    def place(self, number: int) -> str:
+        """The directory of a snapshot."""
+        return f"{self._root}/{number}"
+
+    def bury(self, path: str) -> None:
+        """Remove a directory on no record, in the background."""
+        self._bury(os.path.basename(path))
+
+    def forget_lost(self, namespace: str, key: str) -> None:
+        """Forget a snapshot without files. Raises FailedPrecondition when a container, a lease or a child has it."""
+        users = self._database.query(
+            "SELECT 'container ' || id AS who FROM containers WHERE ns = ? AND snapshot_key = ? UNION "
+            "SELECT 'lease ' || lease FROM lease_resources WHERE ns = ? AND type = ? AND resource = ?",
+            (namespace, key, namespace, f"snapshots/{self.name}", key),
+        )
+        if users:
+            raise FailedPrecondition(f"{users[0]['who']} has it, and there is no blob to make it of")
+        self.remove(namespace, key)
+
+    @contextlib.asynccontextmanager
+    async def rebuilding(self, namespace: str, name: str) -> AsyncIterator[tuple[Mount, ...]]:
+        """Mounts of a fresh directory to fill; at the end it takes the place of the committed snapshot's own.
+
+        When the inside fails the old one stays. Raises NotFound, ResourceExhausted.
+        """
+        found = self.stat(namespace, name)
+        below = [f"{self._root}/{one.id}" for one in self._parents(namespace, found.parent)]
+        place = await self._stage(name, ACTIVE, below[0] if below else "")
         try:
-            self.remove(row["ns"], lost.name)
-        except FailedPrecondition as err:
-            _LOG.error("snapshot %s of %s has lost its files: %s", lost.name, row["ns"], err)
-        else:
-            _LOG.warning("snapshot %s of %s has lost its files: forgotten", lost.name, row["ns"])
+            yield self._backend.mounts(place, ACTIVE, below)
+            size, inodes = await asyncio.to_thread(disk_usage, self._backend.files(place))
+            self.stat(namespace, name)  # it may have gone meanwhile
+            own = self.place(found.id)
+            if os.path.isdir(own):
+                exchange(place, own)
+                self._bury(os.path.basename(place))
+            else:
+                os.rename(place, own)
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        self._database.execute(
+            "UPDATE snapshots SET size = ?, inodes = ? WHERE id = ?", (size, inodes, found.id)
+        )
 
     async def settle(self) -> None:
         """Wait for removals that are under way."""
@@ -290,6 +340,9 @@ class Snapshotters:
     def __init__(self, *snapshotters: Snapshotter) -> None:
         self._by_name = {one.name: one for one in snapshotters}
         self._first = snapshotters[0]
+
+    def __iter__(self) -> Iterator[Snapshotter]:
+        return iter(self._by_name.values())
 
     def of(self, name: str) -> Snapshotter:
         """Raises InvalidArgument."""

@@ -33,8 +33,9 @@ check: $(VENV)/.dev ## the tests that need neither root nor peers
 bench: $(VENV)/.run ## ours beside dockerd and podman, in one run (root)
 	@$(BIN)/python bench/engine_bench.py
 
-conformance: $(VENV)/.dev ## what ctr and nerdctl can do on hako-containerd, into docs/conformance.md (root)
+conformance: $(VENV)/.dev ## ctr and nerdctl on hako-containerd, OCI's validation of hako-runtime: docs/conformance.md (root)
 	@$(BIN)/python tools/conformance.py
+	@$(BIN)/python tools/validation.py
 
 lint: $(VENV)/.dev ## ruff (rules and format) and mypy --strict
 	@$(BIN)/ruff check src tests tools bench

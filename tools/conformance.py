@@ -29,6 +29,7 @@ work is shown with what the client said.
 
 {missing}
 """
+RUNTIME = "\n# What OCI's"  # from here on the page is tools/validation.py's
 TAIL = """
 ## What is not tried
 
@@ -109,7 +110,8 @@ def _write(clients: Sequence[Cli], results: dict[tuple[str, str], str], runtime:
         missing=f"Not tried, since not installed: {', '.join(missing)}.\n" if missing else "",
     )  # fmt: skip
     tables = [_table(name, clients, results) for name in names]
-    PAGE.write_text("\n".join([head.rstrip() + "\n", *filter(None, tables)]) + TAIL)
+    rest = PAGE.read_text().partition(RUNTIME)[1:] if PAGE.exists() else ()
+    PAGE.write_text("\n".join([head.rstrip() + "\n", *filter(None, tables)]) + TAIL + "".join(rest))
 
 
 def main() -> int:

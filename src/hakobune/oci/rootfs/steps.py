@@ -40,7 +40,11 @@ class Step(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """No mount made here reaches the host any more; the host's unmounts still reach us."""
+    """No mount made here reaches the host any more; the host's unmounts still reach us.
+
+    With a shared root the host's mounts stay shared with ours, so that volumes can be; only the mount in which the
+    root lies is not, for pivot_root(2) refuses that, and the root's own mount would be seen on the host.
+    """
 
     propagation: int
 
@@ -49,6 +53,20 @@ class Cut:
 
     def apply(self, root: Root) -> None:
         sys.mount(None, "/", None, self.propagation | sys.MS_REC)
+        if self.propagation & sys.MS_SHARED:
+            _make_private(root.path)
+
+
+def _make_private(path: str) -> None:
+    """The mount on which `path` lies; only at a mount's own root does the kernel take a change of propagation."""
+    path = os.path.realpath(path)
+    while True:
+        try:
+            return sys.mount(None, path, None, sys.MS_PRIVATE)
+        except OSError as err:
+            if err.errno != errno.EINVAL or path == "/":
+                raise
+        path = os.path.dirname(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +83,9 @@ class MountRoot:
             mount_snapshot(item, root.path)
         if not self.mounts:
             sys.mount(root.path, root.path, None, sys.MS_BIND | sys.MS_REC)
+            sys.mount(
+                None, root.path, None, sys.MS_PRIVATE
+            )  # as pivot_root(2) wants it, wherever it came from
         root.fd = os.open(root.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         root.null = _host_null()
 

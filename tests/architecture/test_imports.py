@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cgroups", "layers", "logs", "transport"),
     ("linux", "wire", "persist", "proto"),
     ("spec", "log"),
-    ("errors", "failpoint", "version"),
+    ("errors", "failpoint", "record", "version"),
 )
 FLOOR = {room: depth for depth, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -17,16 +17,15 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from hakobune.cgroups import devices, files, v1, v2
 from hakobune.cgroups.layout import Hierarchy, Layout, detect
 from hakobune.cgroups.limits import Limits
 from hakobune.errors import AlreadyExists, FailedPrecondition, InvalidArgument
-from hakobune.linux import bpf
+from hakobune.linux import bpf, sockets
+from hakobune.record import Any
 from hakobune.spec.mount import Mount
 
 MOUNT_POINT = "/sys/fs/cgroup"
@@ -470,7 +469,7 @@ def _kill_member(pid: int, members: Any) -> None:
         return
     try:
         if pid in members():
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            sockets.pidfd_send_signal(pidfd, sockets.SIGKILL)
     except ProcessLookupError:
         pass
     finally:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from hakobune.errors import InvalidArgument
+from hakobune.record import Any
 
 Rule = Mapping[str, Any]
 _ACCESS = {"m": 1, "r": 2, "w": 4}  # BPF_DEVCG_ACC_* of <linux/bpf.h>

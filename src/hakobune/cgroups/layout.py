@@ -7,9 +7,8 @@ controllers are those that no v1 hierarchy took). Read once per process from /pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hakobune.cgroups import files
+from hakobune.record import dataclass
 
 CONTROLLERS = (
     "cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb",

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-from typing import Any
 
 from hakobune.cgroups import files
 from hakobune.errors import FailedPrecondition, HakoError, InvalidArgument, PermissionDenied
+from hakobune.record import Any
 
 _MISSING = (errno.ENOENT, errno.EOPNOTSUPP, errno.ENODEV)
 

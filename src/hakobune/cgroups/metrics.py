@@ -7,9 +7,9 @@ the small codec, since shims answer with it. Imports: wire.pb.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from hakobune.errors import Unimplemented
+from hakobune.record import Any
 from hakobune.wire import pb
 
 V1 = "io.containerd.cgroups.v1.Metrics"

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from hakobune.cgroups import devices as device_rules
 from hakobune.cgroups import files
 from hakobune.cgroups.limits import Limits, integer, refusal
 from hakobune.errors import FailedPrecondition
+from hakobune.record import Any
 
 Section = Mapping[str, Any]
 _PAGE = 65536  # the largest page size: memory limits are rounded down to pages

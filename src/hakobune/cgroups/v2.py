@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from hakobune.cgroups import files
 from hakobune.cgroups.limits import Limits, integer
 from hakobune.errors import InvalidArgument
+from hakobune.record import Any
 
 Section = Mapping[str, Any]
 _PAGE = 65536

@@ -11,6 +11,7 @@ import array
 import fcntl
 import struct
 from _signal import SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_UNBLOCK, alarm, pthread_sigmask  # type: ignore[import-not-found]
+from _signal import pidfd_send_signal as pidfd_send_signal
 from _signal import set_wakeup_fd as set_wakeup_fd
 from _signal import signal as set_handler
 from _socket import AF_UNIX, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SO_PEERCRED, SO_RCVTIMEO, SOL_SOCKET, socketpair
@@ -23,7 +24,7 @@ SEQPACKET = int(_SEQPACKET)
 STREAM = int(_STREAM)
 DEFAULT, IGNORE = SIG_DFL, SIG_IGN
 _AF_INET, _DATAGRAM, _SIOCSIFFLAGS, _IFF_UP = 2, 2, 0x8914, 1
-SIGINT, SIGTERM, SIGCHLD = 2, 15, 17  # <asm-generic/signal.h>
+SIGINT, SIGKILL, SIGTERM, SIGCHLD = 2, 9, 15, 17  # <asm-generic/signal.h>
 _OF_THE_LOOP = (SIGINT, SIGTERM, SIGCHLD)
 
 _FD = array.array("i").itemsize
@@ -86,7 +87,7 @@ def loopback_up() -> None:
 
 
 __all__ = [
-    "DEFAULT", "IGNORE", "SEQPACKET", "SIGCHLD", "SIGINT", "SIGTERM", "SOL_SOCKET", "SO_PEERCRED", "SO_RCVTIMEO", "STREAM", "Socket", "accept", "adopt", "alarm",
+    "DEFAULT", "IGNORE", "SEQPACKET", "SIGCHLD", "SIGINT", "SIGKILL", "SIGTERM", "SOL_SOCKET", "SO_PEERCRED", "SO_RCVTIMEO", "STREAM", "Socket", "accept", "adopt", "alarm",
     "hold_signals", "loopback_up",
-    "pair", "receive", "release_signals", "send", "set_handler", "set_wakeup_fd", "unix",
+    "pair", "pidfd_send_signal", "receive", "release_signals", "send", "set_handler", "set_wakeup_fd", "unix",
 ]  # fmt: skip

@@ -16,7 +16,8 @@ import mmap
 import os
 import struct
 from collections.abc import Callable
-from typing import Any
+
+from hakobune.record import Any
 
 _libc = ctypes.CDLL(None, use_errno=True)
 # PyDLL keeps the GIL over the call: a child made by clone3 must come back holding it.

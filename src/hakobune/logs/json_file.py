@@ -12,8 +12,9 @@ import os
 import time
 from _json import encode_basestring
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from hakobune.record import dataclass
 
 LINE_LIMIT = 16 * 1024  # as Docker: longer lines are kept as several entries without newline
 _SECOND = 1_000_000_000

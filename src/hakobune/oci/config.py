@@ -8,10 +8,9 @@ modules parse them. No I/O, no kernel. Imports: errors.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from hakobune.errors import InvalidArgument
+from hakobune.record import Any, dataclass
 from hakobune.spec.mount import Mount
 
 NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")

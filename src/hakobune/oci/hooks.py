@@ -13,9 +13,9 @@ import os
 import select
 import signal
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from hakobune.errors import FailedPrecondition, HakoError, InvalidArgument, Unimplemented
+from hakobune.record import Any
 
 BEFORE = ("prestart", "createRuntime")
 AFTER = "poststop"

@@ -8,11 +8,10 @@ Imports: json; oci.seccomp.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
 
 from hakobune.oci import seccomp
 from hakobune.oci.seccomp import Profile
+from hakobune.record import Any, dataclass
 
 _MARK = "known"
 _FIELD = '"seccomp":'

@@ -21,10 +21,10 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from hakobune.errors import InvalidArgument, Unimplemented
 from hakobune.oci.syscall_table import ARCHITECTURES, numbers
+from hakobune.record import Any
 
 Profile = Mapping[str, Any]
 

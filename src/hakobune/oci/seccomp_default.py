@@ -13,9 +13,9 @@ the direct calls since Linux 4.3.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from hakobune.oci import seccomp
+from hakobune.record import Any
 
 _ALLOWED = """
     _llseek _newselect accept accept4 access adjtimex alarm bind brk cachestat capget capset chdir chmod

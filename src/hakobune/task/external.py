@@ -14,7 +14,6 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hakobune.cgroups.cgroup import Cgroup
@@ -25,6 +24,7 @@ from hakobune.linux.sockets import Socket
 from hakobune.oci.init import messages, parent
 from hakobune.oci.init.child import Streams
 from hakobune.oci.rootfs.steps import mount_snapshot
+from hakobune.record import dataclass
 from hakobune.task.runtime import Creation, Program, Running, note
 
 RECORD = "runtime"  # a file of the bundle: the program, for whoever has to clean up after a shim

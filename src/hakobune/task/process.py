@@ -6,10 +6,10 @@ Imports: socket, lifecycle, stdio.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from hakobune.errors import HakoError
 from hakobune.linux.sockets import Socket
+from hakobune.record import dataclass, field
 from hakobune.task.lifecycle import Life
 from hakobune.task.loop import Timer
 from hakobune.task.stdio import Stdio

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, field
 from typing import Protocol
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import InvalidArgument
 from hakobune.linux.sockets import Socket
 from hakobune.oci.init.child import Streams
+from hakobune.record import astuple, dataclass, field
 from hakobune.spec.mount import Mount
 
 MOST_SECONDS = 0x7FFFFFFF  # of a time limit: 68 years

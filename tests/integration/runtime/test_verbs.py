@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,7 @@ def test_the_whole_life(hako: Runtime) -> None:
     hako("start", name)
     assert hako.status(name) == "running"
     assert (
-        hako("start", name, check=False).stderr
-        == "hako-runtime: cannot start a container in the running state\n"
+        hako("start", name, check=False).stderr == "hako-runtime: cannot start an already running container\n"
     )
     refused = hako("delete", name, check=False)
     assert refused.returncode == 1
@@ -307,3 +307,40 @@ def test_a_hook_that_fails_leaves_no_container(hako: Runtime) -> None:
     document["hooks"] = {"startContainer": [hook("true")]}
     Path(path, "config.json").write_text(json.dumps(document))
     assert "startContainer" in hako("create", "--bundle", path, Path(path).name, check=False).stderr
+
+
+def test_the_whole_container_is_killed_in_a_pid_namespace_of_others(hako: Runtime) -> None:
+    """The kernel kills the rest only with process 1 of a namespace: here the runtime has to, also after init."""
+    kinds = [{"type": kind} for kind in ("ipc", "uts", "mount")]
+    for ending in ("wait", "kill -9 $$"):
+        path = hako.bundle("sh", "-c", f"sleep 600 & echo $! > /tmp/orphan; {ending}")
+        document = json.loads(Path(path, "config.json").read_text())
+        document["linux"]["namespaces"] = kinds
+        document["mounts"].append(
+            {"destination": "/tmp", "type": "bind", "source": path, "options": ["rbind"]}
+        )
+        Path(path, "config.json").write_text(json.dumps(document))
+        name = os.path.basename(path)
+        hako("create", "--bundle", path, name, stdout=open(f"{path}/out", "w"))
+        hako("start", name)
+        orphan = Path(path, "orphan")
+        until(partial(_written, orphan))
+        hako.until(name, "running" if ending == "wait" else "stopped")
+        pid = int(orphan.read_text())
+        assert not gone(pid, 0)
+        hako("kill", name, "KILL")
+        assert gone(pid)
+        hako.until(name, "stopped")
+        assert "container not running" in hako("kill", name, "KILL", check=False).stderr
+        hako("delete", name)
+
+
+def _written(path: Path) -> bool:
+    return path.exists() and bool(path.read_text().strip())
+
+
+def until(ready: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not ready():
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -11,7 +11,6 @@ import os
 import signal
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from hakobune.failpoint import reach
 from hakobune.linux import sockets
@@ -21,6 +20,7 @@ from hakobune.oci.config import Config, Process
 from hakobune.oci.init import messages, privileges, program, terminal
 from hakobune.oci.rootfs import safepath
 from hakobune.oci.rootfs.steps import Cut, MountRoot, Pivot, Root, Step
+from hakobune.record import dataclass
 
 Gate = Callable[[], bool]  # blocks until START; False when the asker has gone
 

@@ -8,7 +8,8 @@ filter. Imports: os.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from hakobune.record import dataclass
 
 _HEAD = 5  # bytes
 _MOST = _HEAD + 8 * 4096  # BPF_MAXINSNS instructions (linux/bpf_common.h)

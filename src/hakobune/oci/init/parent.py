@@ -12,8 +12,6 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
 
 from hakobune.cgroups import devices
 from hakobune.cgroups.cgroup import Cgroup
@@ -41,6 +39,7 @@ from hakobune.oci.init.terminal import open_pair
 from hakobune.oci.rootfs import plan as plans
 from hakobune.oci.rootfs import safepath, steps
 from hakobune.oci.rootfs.options import parse as parse_options
+from hakobune.record import Any, dataclass, replace
 from hakobune.spec.mount import Mount
 
 _CLONE_FLAGS = {

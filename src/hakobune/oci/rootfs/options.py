@@ -5,9 +5,8 @@ Pure data and one pure function. Imports: linux.syscalls (numbers only).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hakobune.linux import syscalls as sys
+from hakobune.record import dataclass
 
 # option -> (attributes set, attributes cleared), <linux/mount.h>
 _ATTRS: dict[str, tuple[int, int]] = {

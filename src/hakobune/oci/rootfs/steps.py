@@ -11,13 +11,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass, field
-from typing import Protocol
 
 from hakobune.linux import syscalls as sys
 from hakobune.oci.config import Device
 from hakobune.oci.rootfs import safepath
 from hakobune.oci.rootfs.options import Options
+from hakobune.record import Protocol, dataclass, field
 from hakobune.spec.mount import Mount
 
 

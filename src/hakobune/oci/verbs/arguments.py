@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from hakobune.errors import InvalidArgument
 
 SWITCH, VALUE, MANY = "switch", "value", "many"
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 Flags = Mapping[str, str]  # long name -> kind; `short` maps one letter to a long name
 
 
@@ -41,6 +43,33 @@ class Arguments:
             return int(text)
         except ValueError as err:
             raise InvalidArgument(f"--{name}: {text!r} is not a number") from err
+
+    def size(self, name: str) -> int | None:
+        """The last value as a number of bytes: 64, 64k, 64M, 1g, 64MiB, -1. Raises InvalidArgument."""
+        text = self.text(name).lower().removesuffix("b").removesuffix("i")
+        if not text:
+            return None
+        unit = _UNITS.get(text[-1], 1)
+        digits = text[:-1] if unit > 1 else text
+        if not digits.removeprefix("-").isdecimal():
+            raise InvalidArgument(f"--{name}: {self.text(name)!r} is not a number of bytes")
+        return int(digits) * unit
+
+    def seconds(self, name: str, default: float) -> float:
+        """The last value as a duration: 5s, 500ms, 1m30s, 2. Raises InvalidArgument."""
+        text = rest = self.text(name)
+        total = 0.0
+        while rest:
+            digits = rest[
+                : next((at for at, letter in enumerate(rest) if letter not in "0123456789."), len(rest))
+            ]
+            rest = rest[len(digits) :]
+            unit = next((unit for unit in ("ms", "h", "m", "s") if rest.startswith(unit)), "")
+            rest = rest[len(unit) :]
+            if not digits.replace(".", "", 1).isdecimal() or (not unit and rest):
+                raise InvalidArgument(f"--{name}: {text!r} is not a duration")
+            total += float(digits) * _SECONDS[unit]
+        return total if text else default
 
     def many(self, name: str) -> list[str]:
         """All values of a flag."""

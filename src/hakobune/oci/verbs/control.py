@@ -1,26 +1,28 @@
-"""The verbs on a container that stands: state, kill, pause, resume, update, list, ps, events.
+"""The verbs on a container that stands: state, pause, resume, update, list, ps, events.
 
-Each returns text or nothing, and raises HakoError. Imports: json, os, signal; cgroups, oci.status.
+Each returns text or nothing, and raises HakoError. Imports: json, os; cgroups, oci.status.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import time
-from typing import Any
 
 from hakobune.cgroups.cgroup import Cgroup
-from hakobune.errors import FailedPrecondition, InvalidArgument
+from hakobune.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from hakobune.logs.json_file import rfc3339
 from hakobune.oci.status import Container, Record, containers
+from hakobune.oci.verbs.arguments import Arguments
+from hakobune.record import Any
 
+SIZES = ("memory", "memory-swap", "memory-reservation")  # flags of update in bytes, k, m, g
 LIMITS = {  # flag of update -> (section, key)
     "memory": ("memory", "limit"), "memory-swap": ("memory", "swap"),
     "memory-reservation": ("memory", "reservation"), "cpu-share": ("cpu", "shares"),
-    "cpu-quota": ("cpu", "quota"), "cpu-period": ("cpu", "period"), "pids-limit": ("pids", "limit"),
+    "cpu-quota": ("cpu", "quota"), "cpu-period": ("cpu", "period"), "pids-limit": ("pids", "limit"), "cpu-rt-period": ("cpu", "realtimePeriod"),
+    "cpu-rt-runtime": ("cpu", "realtimeRuntime"), "cpu-burst": ("cpu", "burst"), "cpu-idle": ("cpu", "idle"),
     "blkio-weight": ("blockIO", "weight"),
 }  # fmt: skip
 
@@ -52,49 +54,11 @@ def state(root: str, container_id: str) -> str:
     return json.dumps(describe(record, status), indent=2)
 
 
-def signal_number(text: str) -> int:
-    """9, KILL, SIGKILL, sigkill, RTMIN+3. Raises InvalidArgument."""
-    if text.isdigit():
-        return int(text)
-    name, plus, offset = text.upper().removeprefix("SIG").partition("+")
-    try:
-        return int(signal.Signals[f"SIG{name}"]) + (int(offset) if plus else 0)
-    except (KeyError, ValueError) as err:
-        raise InvalidArgument(f"unknown signal {text!r}") from err
-
-
-def kill(root: str, container_id: str, number: int, *, everyone: bool) -> None:
-    """`kill`. Raises FailedPrecondition when it does not run."""
-    record, status, cgroup = _found(root, container_id)
-    if everyone:
-        _kill_everyone(cgroup, number)
-        return
-    if status == "stopped":
-        raise FailedPrecondition("container not running")
-    try:
-        os.kill(record.pid, number)
-    except ProcessLookupError as err:
-        raise FailedPrecondition("container not running") from err
-    if number == signal.SIGKILL and status == "paused":
-        cgroup.thaw()
-
-
-def _kill_everyone(cgroup: Cgroup, number: int) -> None:
-    if number == signal.SIGKILL:
-        cgroup.kill()
-        return
-    for pid in cgroup.pids():
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            continue
-
-
 def pause(root: str, container_id: str) -> None:
     """`pause`."""
     _record, status, cgroup = _found(root, container_id)
     if status not in ("running", "created"):
-        raise FailedPrecondition(f"container not running or created: {status}")
+        raise FailedPrecondition("container not running")
     cgroup.freeze()
 
 
@@ -114,11 +78,36 @@ def update(root: str, container_id: str, resources: dict[str, Any]) -> list[str]
     return cgroup.update(resources)
 
 
+def update_by_flags(root: str, container_id: str, found: Arguments) -> None:
+    """`update` as its flags say; the warnings go to stderr. Raises InvalidArgument, OSError, and as `update`."""
+    resources: dict[str, Any] = {}
+    if source := found.text("resources"):
+        with sys.stdin if source == "-" else open(source) as file:
+            resources = json.load(file)
+    for flag in ("l3-cache-schema", "mem-bw-schema"):
+        if found.text(flag):
+            raise Unimplemented(f"--{flag} is not supported")
+    for flag, (section, key) in LIMITS.items():
+        value = found.size(flag) if flag in SIZES else found.number(flag)
+        if value is not None:
+            resources.setdefault(section, {})[key] = value
+    for flag, key in (("cpuset-cpus", "cpus"), ("cpuset-mems", "mems")):
+        if text := found.text(flag):
+            resources.setdefault("cpu", {})[key] = text
+    for warning in update(root, container_id, resources):
+        print(f"warning: {warning}", file=sys.stderr)
+
+
 def list_all(root: str, form: str, *, quiet: bool) -> str:
-    """`list`: a table, or JSON."""
+    """`list`: a table, or JSON. Raises InvalidArgument for another format."""
+    if form not in ("", "table", "json"):
+        raise InvalidArgument(f"invalid format option: {form!r}")
     rows = []
     for container in containers(root):
-        record = container.read()
+        try:
+            record = container.read()
+        except NotFound:
+            continue  # deleted meanwhile
         rows.append(describe(record, container.status(record)))
     if quiet:
         return "\n".join(row["id"] for row in rows)

@@ -2,18 +2,17 @@
 
 The gate is a socket in the state directory. `start` connects to it, says START, and hears the end of
 the connection when exec(2) has succeeded, or the reason why it has not: a FIFO could only say "go".
-Imports: os, socket, time; oci.
+Imports: os, time; linux.sockets, oci.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import time
-from dataclasses import dataclass
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError, InvalidArgument
+from hakobune.linux import sockets
 from hakobune.linux.sockets import Socket
 from hakobune.oci.config import Config
 from hakobune.oci.init import messages, parent
@@ -21,6 +20,7 @@ from hakobune.oci.init.child import Gate, Streams
 from hakobune.oci.status import Container, Record, start_time
 from hakobune.oci.verbs import delete, launch, start
 from hakobune.oci.verbs.spec import VERSION
+from hakobune.record import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def _check_terminal(config: Config, order: Order) -> None:
 
 
 def _launch(container: Container, bundle: str, config: Config, order: Order) -> launch.Launched:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener = sockets.unix(sockets.SEQPACKET)
     place = os.open(container.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     listener.bind(f"/proc/self/fd/{place}/gate")  # a path of any length
     os.close(place)
@@ -96,12 +96,12 @@ def _launch(container: Container, bundle: str, config: Config, order: Order) -> 
         listener.close()
 
 
-def _gate(listener: socket.socket, near: Socket) -> Gate:
+def _gate(listener: Socket, near: Socket) -> Gate:
     """In init: wait for one who says START; from there on that one hears what becomes of it."""
 
     def gate() -> bool:
         while True:
-            starter, _address = listener.accept()
+            starter = sockets.accept(listener, sockets.SEQPACKET)
             if starter.recv(16) == messages.START:
                 os.dup2(starter.fileno(), near.fileno(), inheritable=False)
                 return True

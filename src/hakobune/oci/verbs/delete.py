@@ -21,7 +21,7 @@ def delete(root: str, container_id: str, *, force: bool) -> None:
     """
     container = Container(root, container_id)
     try:
-        record = container.read()
+        record = container.brief()
     except NotFound:
         if not force:
             raise

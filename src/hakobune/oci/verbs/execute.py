@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
-from typing import Any
 
 from hakobune.errors import FailedPrecondition, InvalidArgument
 from hakobune.linux.sockets import Socket
@@ -13,6 +11,7 @@ from hakobune.oci.init import parent
 from hakobune.oci.init.child import Streams, socket_gate
 from hakobune.oci.status import Container, Record
 from hakobune.oci.verbs import launch
+from hakobune.record import Any, dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,9 @@ class Order:
     no_new_privileges: bool = False
     ignore_paused: bool = False
     preserve: int = 0
+    groups: tuple[str, ...] = ()
+    label: str = ""
+    profile: str = ""
 
 
 def execute(root: str, container_id: str, order: Order) -> int:
@@ -90,9 +92,21 @@ def _process(record: Record, order: Order) -> dict[str, Any]:
         if not uid.isdigit() or not (gid or "0").isdigit():
             raise InvalidArgument(f"--user: {order.user!r} is not uid[:gid]")
         process["user"] = {"uid": int(uid), **({"gid": int(gid)} if gid else {})}
+    if order.groups:
+        process.setdefault("user", {})["additionalGids"] = [_group(text) for text in order.groups]
+    if order.label:
+        process["selinuxLabel"] = order.label
+    if order.profile:
+        process["apparmorProfile"] = order.profile
     if order.no_new_privileges:
         process["noNewPrivileges"] = True
     sets = process.setdefault("capabilities", {})
     for name in ("bounding", "effective", "permitted"):
         sets[name] = [*sets.get(name, []), *order.caps]
     return process
+
+
+def _group(text: str) -> int:
+    if not text.isdecimal():
+        raise InvalidArgument(f"--additional-gids: {text!r} is not a number")
+    return int(text)

@@ -1,24 +1,24 @@
 """How create, run and exec make a process: a throw-away fork prepares and clones it, we listen.
 
 The fork enters namespaces, so that we need not; what it clones is our child (CLONE_PARENT), and goes
-to the caller's subreaper when we end. Imports: os, socket; oci.init.
+to the caller's subreaper when we end. Imports: os; linux.sockets, oci.init.
 """
 
 from __future__ import annotations
 
 import os
-import signal
-import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import Internal
 from hakobune.linux import sockets
 from hakobune.linux.sockets import Socket
 from hakobune.oci.init import messages
-from hakobune.oci.verbs import delete, foreground
+from hakobune.oci.verbs import delete
+from hakobune.record import dataclass
 
+# Not forwarded (man 7 signal): KILL, SEGV, PIPE, CHLD, STOP, TTOU, URG, WINCH.
+_OUR_OWN = frozenset((9, 11, 13, 17, 19, 22, 23, 28))
 Work = Callable[[Socket], None]  # makes the process and says its pid at the near end
 
 
@@ -109,12 +109,14 @@ def finished(far: Socket) -> None:
 
 def send_console(path: str, master: int) -> None:
     """Hand the pty's master to the listener at `path` (SCM_RIGHTS), as runc does. Raises OSError."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-        try:
-            channel.connect(path)
-        except OSError as err:
-            raise OSError(err.errno, err.strerror, path) from err
-        socket.send_fds(channel, [b"/dev/pts/ptmx"], [master])
+    channel = sockets.unix(sockets.STREAM)
+    try:
+        channel.connect(path)
+        sockets.send(channel, b"/dev/pts/ptmx", master)
+    except OSError as err:
+        raise OSError(err.errno, err.strerror, path) from err
+    finally:
+        channel.close()
     os.close(master)
 
 
@@ -129,11 +131,12 @@ def write_pid(path: str, pid: int) -> None:
 
 def forward(pid: int, console: int) -> int:
     """Be the foreground of a process: signals go to it, a terminal is passed through; its exit status."""
-    for number in signal.valid_signals() - {signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGWINCH,
-                                            signal.SIGSEGV, signal.SIGPIPE, signal.SIGURG, signal.SIGTTOU}:  # fmt: skip
-        if number < 32:
-            signal.signal(number, lambda number, _frame: _send(pid, number))
+    for number in range(1, 32):
+        if number not in _OUR_OWN:
+            sockets.set_handler(number, lambda number, _frame: _send(pid, number))
     if console >= 0:
+        from hakobune.oci.verbs import foreground
+
         foreground.proxy(console)
     _pid, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
 
 from hakobune.errors import AlreadyExists
+from hakobune.record import Any
 
 VERSION = "1.2.0"
 _CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
@@ -69,7 +69,24 @@ def default() -> dict[str, Any]:
     }
 
 
-def write(bundle: str) -> None:
+def rootless(document: dict[str, Any]) -> dict[str, Any]:
+    """The same for a user without privileges: root inside is the user, who owns neither network, limits nor gid 5."""
+    linux = document["linux"]
+    linux["namespaces"] = [one for one in linux["namespaces"] if one["type"] != "network"] + [
+        {"type": "user"}
+    ]
+    for field, number in (("uidMappings", os.geteuid()), ("gidMappings", os.getegid())):
+        linux[field] = [{"containerID": 0, "hostID": number, "size": 1}]
+    del linux["resources"]
+    for mount in document["mounts"]:
+        if "options" in mount:
+            mount["options"] = [word for word in mount["options"] if not word.startswith(("gid=", "uid="))]
+        if mount["type"] == "sysfs":  # of a network namespace that is not ours: the host's is shown
+            mount |= {"type": "none", "source": "/sys", "options": ["rbind", *_SAFE, "ro"]}
+    return document
+
+
+def write(bundle: str, *, without_root: bool = False) -> None:
     """Write config.json into `bundle`. Raises AlreadyExists when there is one."""
     path = os.path.join(bundle, "config.json")
     try:
@@ -77,4 +94,4 @@ def write(bundle: str) -> None:
     except FileExistsError as err:
         raise AlreadyExists(f"file {path} exists: remove it first") from err
     with open(fd, "w") as file:
-        file.write(json.dumps(default(), indent="\t") + "\n")
+        file.write(json.dumps(rootless(default()) if without_root else default(), indent="\t") + "\n")

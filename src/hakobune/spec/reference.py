@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from hakobune.errors import InvalidArgument
 
@@ -16,6 +17,7 @@ DEFAULT_TAG = "latest"
 _LEGACY_DOMAIN = "index.docker.io"
 _OFFICIAL = "library"
 _MOST_NAME = 255
+_MOST_PARSED = 4096  # names that are remembered: each list of images reads all of theirs
 
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
@@ -73,6 +75,7 @@ class Reference:
         return self if self.tag or self.digest else self.tagged()
 
 
+@lru_cache(maxsize=_MOST_PARSED)
 def parse(text: str) -> Reference:
     """Read a name in any of its forms. Raises InvalidArgument (`invalid reference format`)."""
     if _IDENTIFIER.fullmatch(text):

@@ -8,6 +8,7 @@ images that have no name. Imports: containerd.client, spec.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from hakobune.spec.descriptor import Descriptor
 
 NAMELESS = "<none>@"
 FRESH_SECONDS = 1.0
+_AT_ONCE = 16  # images that are read at the same time, after a start
 
 
 class Catalogue:
@@ -31,6 +33,7 @@ class Catalogue:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._contents: dict[str, Content] = {}  # manifest digest -> content
+        self._sizes: dict[str, int] = {}  # committed snapshot -> bytes
         self._records: dict[str, tuple[Record, float]] = {}  # full name -> record, when it was read
         self.lock = asyncio.Lock()
 
@@ -53,6 +56,7 @@ class Catalogue:
         known = {record.target.digest for record in found}
         for digest in [digest for digest in self._contents if digest not in known]:
             del self._contents[digest]
+        self._sizes.clear()
         return found
 
     async def content(self, target: Descriptor) -> Content:
@@ -83,10 +87,17 @@ class Catalogue:
         identity = str(manifest["config"]["digest"])
         config: dict[str, Any] = json.loads(await self._client.content.read_all(identity))
         names = chains(config["rootfs"]["diff_ids"])
-        sizes = [(await self._client.snapshots.usage(name)).size for name in names]
+        sizes = [await self._size(name) for name in names]
         top = names[-1] if names else ""
         blobs = tuple(_descriptor(layer) for layer in manifest["layers"])
         return Content(identity, target, config, top, tuple(sizes), created_of(config), blobs)
+
+    async def _size(self, snapshot: str) -> int:
+        """Bytes of a layer, which never change; many images lie on the same ones."""
+        known = self._sizes.get(snapshot)
+        if known is None:
+            known = self._sizes[snapshot] = (await self._client.snapshots.usage(snapshot)).size
+        return known
 
     async def platforms(self, target: Descriptor) -> list[tuple[str, str, str]]:
         """(system, architecture, variant) of each image of an index that is here with all its layers. Raises HakoError."""
@@ -113,10 +124,10 @@ class Catalogue:
         for record in await self.records():
             grouped.setdefault(record.target.digest, []).append(record)
         found: dict[str, Image] = {}
-        for records in grouped.values():
-            try:
-                content = await self.content(records[0].target)
-            except HakoError:
+        await self._read([one[0].target for digest, one in grouped.items() if digest not in self._contents])
+        for digest, records in grouped.items():
+            content = self._contents.get(digest)
+            if content is None:
                 continue
             image = _named(content, records)
             if other := found.get(image.id):  # two manifests of one configuration
@@ -126,6 +137,17 @@ class Catalogue:
                 image = replace(image, names=names, updated=updated, digested=digested)
             found[image.id] = image
         return list(found.values())
+
+    async def _read(self, targets: Sequence[Descriptor]) -> None:
+        """Remember their content, but for what is not whole or not ours."""
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(target: Descriptor) -> None:
+            async with turns:
+                with contextlib.suppress(HakoError):
+                    await self.content(target)
+
+        await asyncio.gather(*map(one, targets))
 
     async def put(self, full: str, target: Descriptor) -> None:
         """Let a name stand for this; what loses its last name by it is kept without one. Needs `lock`."""

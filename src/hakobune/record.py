@@ -3,7 +3,7 @@
 `dataclasses` imports `inspect`, `ast` and `dis`, and compiles new source for every class: a third of the life of a
 short program such as `hako-runtime start`. Here a class gets closures instead. Made for plain records: fields in
 order, defaults, `frozen`, `slots`, comparison, hash, repr; no inherited fields, no `__post_init__`, no keyword-only
-ones. For a type checker they are the standard ones, as `Any` and `Protocol`, for which `typing` is not imported
+ones. The functions of `dataclasses` take them, too. For a type checker they are the standard ones, as `Any` and `Protocol`, for which `typing` is not imported
 here either. Imports: nothing.
 """
 
@@ -29,6 +29,14 @@ else:
         def __init__(self, make):
             self.make = make
 
+    class _Fields:
+        """`__dataclass_fields__`, which the functions of `dataclasses` look for, made when one of them looks."""
+
+        def __get__(self, _record, owner):
+            import dataclasses
+
+            return dataclasses.make_dataclass(owner.__name__, owner._record).__dataclass_fields__
+
     def field(*, default_factory):
         """`field(default_factory=list)`."""
         return _Factory(default_factory)
@@ -41,7 +49,7 @@ else:
             defaults = {name: cls.__dict__[name] for name in names if name in cls.__dict__}
             body = {name: value for name, value in cls.__dict__.items()
                     if name not in defaults and name not in ("__dict__", "__weakref__")}  # fmt: skip
-            body |= {"__match_args__": names, "_record": names, "__repr__": _repr, "__eq__": _eq,
+            body |= {"__match_args__": names, "_record": names, "__dataclass_fields__": _Fields(), "__repr__": _repr, "__eq__": _eq,
                      "__reduce__": _reduce, "__hash__": _hash if frozen else None}  # fmt: skip
             if slots:
                 body["__slots__"] = names

@@ -90,6 +90,13 @@ def test_copies() -> None:
     assert copy.deepcopy(point) == point == pickle.loads(pickle.dumps(point))
 
 
+def test_the_functions_of_the_standard_module_take_them() -> None:
+    inner = Point(1, tags=["a"])
+    assert dataclasses.asdict(Standard(1, 2, [inner]))["tags"] == [{"x": 1, "y": 2, "tags": ["a"]}]  # type: ignore[list-item]
+    assert dataclasses.replace(inner, y=5) == Point(1, 5, ["a"])
+    assert dataclasses.astuple(inner) == (1, 2, ["a"])
+
+
 def test_it_is_cheap() -> None:
     """None of what makes the standard one dear is loaded by it."""
     code = "import sys; from hakobune import record; print(sorted({'dataclasses', 'inspect', 'typing', 're'} & set(sys.modules)))"

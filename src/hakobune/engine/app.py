@@ -34,6 +34,8 @@ from hakobune.engine.http.router import Router
 from hakobune.engine.http.server import Server
 from hakobune.engine.images import layer
 from hakobune.engine.images.images import Images
+from hakobune.engine.images.pressure import MIGRATION as IMAGE_USE
+from hakobune.engine.images.pressure import Pressure
 from hakobune.engine.runtime import ContainerdRuntime, Ended, OutOfMemory
 from hakobune.engine.runtimes import Runtimes
 from hakobune.engine.succession import Succession
@@ -115,12 +117,16 @@ class App:
         for host in config.hosts:
             await self._listen(host)
         self._up = True
+        if config.image_gc.high:
+            self._spawn(Pressure(self._images, self._database, config.data_root, config.image_gc).run())
         if self._left is not None:
             self._spawn(self._upgrade_the_rest(self._left))
 
     def _open_rooms(self) -> None:
         config = self._config
-        self._database = Database.open(f"{config.data_root}/engine.db", [CONTAINERS, EXECS, VOLUMES])
+        self._database = Database.open(
+            f"{config.data_root}/engine.db", [CONTAINERS, EXECS, VOLUMES, IMAGE_USE]
+        )
         self._ends.callback(self._database.close)
         self._net_database = Database.open(f"{config.data_root}/network.db", net_store.MIGRATIONS)
         self._ends.callback(self._net_database.close)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from hakobune.engine.images.pressure import Marks, marks
 from hakobune.engine.images.registries import CERTS_DIR, check_insecure, check_mirror
 from hakobune.engine.runtimes import DEFAULT, Runtimes, declaration, from_flag
 from hakobune.errors import InvalidArgument
@@ -49,6 +50,7 @@ class Config:
     mirrors: tuple[str, ...] = ()  # of Docker's registry
     insecure: tuple[str, ...] = ()  # registries that may be without TLS, or with a certificate of nobody
     certs_dir: str = CERTS_DIR  # of containerd's hosts.toml directories
+    image_gc: Marks = field(default_factory=Marks)  # off
     debug: bool = False
     validate: bool = False  # say that the settings are right, and end
 
@@ -88,6 +90,10 @@ _KEYS: dict[str, tuple[str, Any]] = {
     "dns": ("dns", list),
     "registry-mirrors": ("mirrors", list),
     "insecure-registries": ("insecure", list),
+    "image-gc-high": ("image_gc_high", int),
+    "image-gc-low": ("image_gc_low", int),
+    "image-gc-age": ("image_gc_age", int),
+    "image-gc-every": ("image_gc_every", int),
     "debug": ("debug", bool),
     "live-restore": ("live_restore", bool),
     "default-runtime": ("default_runtime", str),
@@ -171,6 +177,13 @@ def _parser() -> argparse.ArgumentParser:
     option("--insecure-registry", dest="insecure", action="append", metavar="REGISTRY",
            help="host:port or network that may be without TLS; may repeat")  # fmt: skip
     option("--certs-dir", metavar="DIR", help=f"certificates and hosts.toml for each registry ({CERTS_DIR})")
+    option("--image-gc-high", type=int, metavar="PERCENT",
+           help="remove images that nothing uses, the longest unused first, when the disk is so full (0: never)")  # fmt: skip
+    option(
+        "--image-gc-low", type=int, metavar="PERCENT", help="until it is so full (ten below the high mark)"
+    )
+    option("--image-gc-age", type=int, metavar="SECONDS", help="none that was used so short a time ago (120)")
+    option("--image-gc-every", type=int, metavar="SECONDS", help="how often to look (60)")
     option("--live-restore", action="store_true", help="accepted: containers always outlive the daemons")
     option("--add-runtime", dest="runtimes", action="append", metavar="NAME=PATH",
            help="a program with the command line of runc, for `run --runtime NAME`; may repeat")  # fmt: skip
@@ -258,6 +271,10 @@ def _config(given: dict[str, Any]) -> Config:
         given[name] = tuple(given.get(name, ()))
     given["mirrors"] = tuple(check_mirror(str(one)) for one in given["mirrors"])
     given["insecure"] = tuple(check_insecure(str(one)) for one in given["insecure"])
+    given["image_gc"] = marks(
+        given.pop("image_gc_high", 0), given.pop("image_gc_low", None),
+        given.pop("image_gc_age", 120), given.pop("image_gc_every", 60),
+    )  # fmt: skip
     _check(given)
     return Config(hosts=tuple(check_host(host) for host in hosts), **given)
 

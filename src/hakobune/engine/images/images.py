@@ -6,6 +6,7 @@ Verbs are functions of this room's other files over `Images`. Imports: the room'
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -36,6 +37,7 @@ class Images:
         self.users = users
         self.catalogue = Catalogue(client)
         self.starter = Starter(client, self.catalogue)
+        self.used: dict[str, int] = {}  # id -> when a container was made of it last, in nanoseconds
         self._bus = bus
 
     async def resolve(self, text: str) -> Image:
@@ -44,11 +46,13 @@ class Images:
         Raises NotFound, InvalidArgument.
         """
         try:
-            return (await self.find(text))[0]
+            image = (await self.find(text))[0]
         except NotFound:
             if named(text) != STARTER:
                 raise
-        return await self.fetch_starter()
+            image = await self.fetch_starter()
+        self.used[image.id] = time.time_ns()
+        return image
 
     async def fetch_starter(self) -> Image:
         """Make the starter image unless it is there. Raises what `layer.add` does, NotFound without a shell."""

@@ -31,7 +31,7 @@ async def remove(images: Images, text: str, *, force: bool) -> Gone:
         users = images.users(image.id)
         if name is None or name.digest:
             _check_id(image, users, force=force)
-            return await _remove(images, image)
+            return await take_away(images, image)
         if len(image.names) > 1:
             return await _untag(images, image, [name.familiar])
         if users and not force:
@@ -42,7 +42,7 @@ async def remove(images: Images, text: str, *, force: bool) -> Gone:
         if any(runs for _, runs in users):  # its containers run on without a name for their image
             await images.catalogue.keep(image.content.target, [])
             return await _untag(images, image, [name.familiar])
-        return await _remove(images, image)
+        return await take_away(images, image)
 
 
 def _check_id(image: Image, users: Sequence[tuple[str, bool]], *, force: bool) -> None:
@@ -78,8 +78,8 @@ async def _untag(images: Images, image: Image, names: Sequence[str]) -> Gone:
     return gone
 
 
-async def _remove(images: Images, image: Image) -> Gone:
-    """All names and the content."""
+async def take_away(images: Images, image: Image) -> Gone:
+    """All names and the content. Needs the catalogue's lock."""
     await images.catalogue.keep(image.content.target, [])  # the last name to go, whatever happens in between
     gone = await _untag(images, image, (*image.names, *image.digested))
     for target in await _targets(images, image):
@@ -124,6 +124,6 @@ async def prune(images: Images, filters: Filters) -> dict[str, Any]:
                 continue
             if images.users(image.id) or (image.names and not everything):
                 continue
-            gone += await _remove(images, image)
+            gone += await take_away(images, image)
     space = max(sizes.total(every) - sizes.total(await images.every()), 0)
     return {"ImagesDeleted": gone or None, "SpaceReclaimed": space}

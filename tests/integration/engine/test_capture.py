@@ -228,6 +228,53 @@ def test_what_is_refused(engine: PrivateEngine) -> None:
         assert (done.returncode, said in done.stderr) == (1, True), done.stderr
 
 
+@pytest.mark.parametrize("runtime", ["runc", "io.containerd.runc.v2"])
+def test_whatever_runs_it(engine: PrivateEngine, peer: Any, runtime: str, tmp_path: Path) -> None:
+    """Other runtimes and other people's shims have the container's root in other places."""
+    peer("containerd-shim-runc-v2" if "." in runtime else runtime)
+    make = "mkdir /d; echo x >/d/f; touch /ready; sleep 600"
+    ok(
+        engine,
+        "run",
+        "-d",
+        "--name",
+        "other",
+        "--runtime",
+        runtime,
+        "-v",
+        "vol:/vol",
+        STARTER,
+        "sh",
+        "-c",
+        make,
+    )
+    until(lambda: engine.hako("exec", "other", "test", "-e", "/ready").returncode == 0)
+    (tmp_path / "file").write_text("put")
+    ok(engine, "cp", str(tmp_path / "file"), "other:/d/")
+    ok(engine, "cp", str(tmp_path / "file"), f"other:/vol/{runtime}")
+    assert ok(engine, "exec", "other", "cat", "/d/file", f"/vol/{runtime}") == "putput"
+    assert ok(engine, "diff", "other").split() == [
+        "A",
+        "/d",
+        "A",
+        "/d/f",
+        "A",
+        "/d/file",
+        "A",
+        "/ready",
+        "A",
+        "/vol",
+    ]
+    ok(engine, "export", "-o", str(tmp_path / "e.tar"), "other")
+    with tarfile.open(tmp_path / "e.tar") as archive:
+        assert {"d/f", "d/file", "usr/bin/sh"} < set(archive.getnames())
+    ok(engine, "exec", "other", "rm", f"/vol/{runtime}")
+    ok(engine, "commit", "other", "other:1")
+    ok(engine, "rm", "-f", "other")
+    assert ok(engine, "run", "--rm", "other:1", "cat", "/d/f", "/d/file").split() == ["x", "put"]
+    ok(engine, "rmi", "other:1")
+
+
 def test_killed_at_each_step_of_a_commit(tmp_path: Path) -> None:
     """Nothing half visible, the container goes on, nothing of it is left in the store, and the next one works."""
     with PrivateEngine(environment={"HAKOBUNE_FAILPOINT": str(tmp_path)}) as engine:

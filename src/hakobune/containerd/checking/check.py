@@ -13,6 +13,7 @@ container is not replaced. What is being made meanwhile is too young to be calle
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -29,7 +30,7 @@ from hakobune.containerd.transfer import tree
 from hakobune.containerd.transfer.blobs import Blobs
 from hakobune.containerd.transfer.tree import Node
 from hakobune.containerd.transfer.unpacking import chain
-from hakobune.errors import FailedPrecondition, HakoError, Internal
+from hakobune.errors import FailedPrecondition, HakoError, Internal, NotFound
 from hakobune.persist.database import Database, Row
 
 Running = Callable[[str], set[str]]  # ids of containers of a namespace that have a task
@@ -179,9 +180,10 @@ class Check:
         problem, detail = ("", "") if os.path.isdir(place) else ("missing", "its directory is gone")
         usable = layer is not None and blobs.has(layer.blob) and not self._content.verify_size(layer.blob)
         if not problem and layer is not None and usable and row["snapshotter"] == OVERLAY:
-            differing = await _differing(blobs.path(layer.blob), place)
-            problem, detail = ("altered", "; ".join(differing)) if differing else ("", "")
-        if not problem:
+            with contextlib.suppress(FileNotFoundError, NotFound):  # it went while we were on our way
+                differing = await _differing(blobs.path(layer.blob), place)
+                problem, detail = ("altered", "; ".join(differing)) if differing else ("", "")
+        if not problem or self._has_gone(row):
             return None
         done = why = ""
         if self._repair:
@@ -193,6 +195,10 @@ class Check:
             except HakoError as err:
                 why = str(err)
         return Finding("snapshot", row["name"], problem, row["ns"], detail, done, why)
+
+    def _has_gone(self, row: Row) -> bool:
+        """Whether the snapshot was removed, or made again, while we looked."""
+        return self._database.one("SELECT 1 FROM snapshots WHERE id = ?", (row["id"],)) is None
 
     async def _mended(self, blobs: Blobs, snapshotter: Snapshotter, row: Row, layer: _Layer | None) -> str:
         """What was done. Raises FailedPrecondition when it is in use, and when its blob does not give the same."""

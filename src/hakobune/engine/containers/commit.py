@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,9 +48,12 @@ class Wanted:
 
 
 def wanted(
-    repository: str, tag: str, instructions: Sequence[str], body: Any
+    container: Mapping[str, Any], repository: str, tag: str, instructions: Sequence[str], body: Any
 ) -> tuple[Reference | None, dict[str, Any]]:
-    """(name, configuration) of a request. Raises InvalidArgument."""
+    """(name, configuration) of a request: the instructions change the client's configuration, or the container's.
+
+    Raises InvalidArgument.
+    """
     name = None
     if repository:
         name = reference.parse(repository)
@@ -58,7 +62,8 @@ def wanted(
         name = name.tagged(tag) if tag else name.whole()
     if body is not None and not isinstance(body, dict):
         raise InvalidArgument("invalid JSON: an object is needed")
-    base = {key: value for key, value in (body or {}).items() if key in _KEPT and value}
+    given = container if body is None else body
+    base = copy.deepcopy({key: value for key, value in given.items() if key in _KEPT and value})
     return name, changes.apply(instructions, base)
 
 

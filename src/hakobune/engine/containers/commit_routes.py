@@ -16,7 +16,7 @@ def routes(deps: Deps, images: Images) -> list[Route]:
         query = request.query
         container = deps.store.get(query.get("container"))
         name, config = commit.wanted(
-            query.get("repo"), query.get("tag"), query.all("changes"), await request.json()
+            container.config, query.get("repo"), query.get("tag"), query.all("changes"), await request.json()
         )
         asked = commit.Wanted(
             name, config, query.get("author"), query.get("comment"), query.bool("pause", True)

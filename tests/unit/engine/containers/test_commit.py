@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ CONTAINER: dict[str, Any] = {
     ("instructions", "expected"),
     [
         ([], {}),
-        (["ENV B=3 C=4"], {"Env": ["B=3", "C=4", "A=1"]}),
+        (["ENV B=3 C=$A"], {"Env": ["A=1", "B=3", "C=1"]}),
         (["CMD x"], {"Cmd": ["/bin/sh", "-c", "x"]}),
         (['ENTRYPOINT ["f"]'], {"Entrypoint": ["f"], "Cmd": None}),
         (["ENTRYPOINT []"], {"Entrypoint": None}),
@@ -28,7 +29,7 @@ CONTAINER: dict[str, Any] = {
         (["LABEL m=2 n=3"], {"Labels": {"l": "1", "m": "2", "n": "3"}}),
         (["EXPOSE 2"], {"ExposedPorts": {"1/tcp": {}, "2/tcp": {}}}),
         (["VOLUME /x"], {"Volumes": {"/v": {}, "/x": {}}}),
-        (["USER 5", "WORKDIR /d", "STOPSIGNAL 9"], {"User": "5", "WorkingDir": "/d", "StopSignal": "9"}),
+        (["USER 5", "WORKDIR d", "STOPSIGNAL 9"], {"User": "5", "WorkingDir": "/w/d", "StopSignal": "9"}),
         (["HEALTHCHECK --interval=1s CMD y"],
          {"Healthcheck": {"Test": ["CMD-SHELL", "y"], "Interval": 10**9, "Retries": 3}}),
         (["HEALTHCHECK NONE"], {"Healthcheck": {"Test": ["NONE"], "Retries": 3}}),
@@ -37,13 +38,15 @@ CONTAINER: dict[str, Any] = {
     ],
 )  # fmt: skip
 def test_the_merge(instructions: list[str], expected: dict[str, Any]) -> None:
-    _, config = wanted("", "", instructions, None)
+    before = copy.deepcopy(CONTAINER)
+    _, config = wanted(CONTAINER, "", "", instructions, None)
+    assert before == CONTAINER, "the container's own is left alone"
     kept = {key: value for key, value in CONTAINER.items() if key not in ("Hostname", "Tty")}
     assert merged(config, CONTAINER) == {key: value for key, value in {**kept, **expected}.items() if value}
 
 
 def test_a_configuration_in_the_request_is_where_the_instructions_begin() -> None:
-    _, config = wanted("", "", ["ENV C=3"], {"Env": ["A=9"], "Cmd": ["y"], "Hostname": "no"})
+    _, config = wanted(CONTAINER, "", "", ["ENV C=3"], {"Env": ["A=9"], "Cmd": ["y"], "Hostname": "no"})
     found = merged(config, CONTAINER)
     assert found["Env"] == ["A=9", "C=3", "B=2"]
     assert found["Cmd"] == ["y"]
@@ -62,9 +65,9 @@ def test_a_configuration_in_the_request_is_where_the_instructions_begin() -> Non
 )
 def test_what_is_refused(repository: str, tag: str, instructions: list[str], words: str) -> None:
     with pytest.raises(InvalidArgument, match=words):
-        wanted(repository, tag, instructions, None)
+        wanted({}, repository, tag, instructions, None)
 
 
 def test_names() -> None:
-    assert str(wanted("a", "", [], None)[0]) == "docker.io/library/a:latest"
-    assert str(wanted("r.io/a", "t", [], None)[0]) == "r.io/a:t"
+    assert str(wanted({}, "a", "", [], None)[0]) == "docker.io/library/a:latest"
+    assert str(wanted({}, "r.io/a", "t", [], None)[0]) == "r.io/a:t"

@@ -16,6 +16,7 @@ which an image could reach into other layers.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -26,6 +27,7 @@ from typing import BinaryIO
 
 from hakobune.errors import HakoError, InvalidArgument, ResourceExhausted
 from hakobune.layers import decompress, tar
+from hakobune.layers.ahead import ahead
 from hakobune.linux import syscalls
 
 _WHITEOUT = ".wh."
@@ -502,10 +504,13 @@ def apply(
     After an error the target holds what had come so far; the caller throws it away.
     """
     digest = hashlib.sha256()
-    reader = tar.Reader(_counted(decompress.chunks(source), digest, most))
     umask = os.umask(0)
     try:
-        with Unpacker(target, whiteouts=whiteouts, lowers=lowers) as unpacker:
+        with (
+            contextlib.closing(ahead(_counted(decompress.chunks(source), digest, most))) as chunks,
+            Unpacker(target, whiteouts=whiteouts, lowers=lowers) as unpacker,
+        ):
+            reader = tar.Reader(chunks)
             for entry in reader:
                 unpacker.add(entry, reader.data())
             size = reader.drain()

@@ -1,6 +1,7 @@
 """`python -m hakobune.cmd.unpack --target DIR < layer.tar[.gz|.bz2|.xz|.zst]`: one layer, one process.
 
 A process of its own, so that a hostile archive meets nothing but this, and unpacking uses another core.
+With --growing FD the file on stdin is still being written: lines on FD say how many bytes are good, "end" that all are.
 Prints one line of JSON: {"digest": "sha256:…", "size": N, "content": N}; digest and size are of the
 uncompressed stream, content counts bytes of file data. On failure exit code 1 and
 {"error": "…", "kind": "invalid" | "nospace" | "other"} on stderr.
@@ -10,7 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from io import RawIOBase
+from typing import BinaryIO, cast
 
 from hakobune.errors import HakoError, InvalidArgument, ResourceExhausted
 from hakobune.layers.apply import OVERLAY, PLAIN, apply
@@ -21,6 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--target", required=True, help="directory to unpack into")
     parser.add_argument("--whiteouts", choices=(OVERLAY, PLAIN), default=OVERLAY)
     parser.add_argument("--lower", action="append", default=[], help="layer below, top first; may repeat")
+    parser.add_argument("--growing", type=int, default=-1, help="descriptor that tells how far the file is")
     parser.add_argument("--max-size", type=int, default=0, help="bytes of the uncompressed stream, 0: any")
     return parser
 
@@ -31,12 +36,50 @@ def _kind(err: Exception) -> str:
     return "nospace" if isinstance(err, ResourceExhausted) else "other"
 
 
+def _source(growing: int) -> BinaryIO:
+    return sys.stdin.buffer if growing < 0 else cast("BinaryIO", Growing(0, open(growing, "rb", buffering=0)))
+
+
+class Growing:
+    """A file that is read while it is written, no further than lines on a pipe say: an offset each, "end" for all of it."""
+
+    def __init__(self, file: int, lines: RawIOBase) -> None:
+        self._file = file
+        self._lines = lines
+        self._pending = b""
+        self._at = 0
+        self._good = 0
+        self._whole = False
+
+    def read(self, most: int) -> bytes:
+        """1 to `most` bytes, none at the end. Raises InvalidArgument when the writer gives up, OSError."""
+        while not self._whole and self._at >= self._good:
+            self._listen()
+        data = os.read(self._file, most if self._whole else min(most, self._good - self._at))
+        self._at += len(data)
+        return data
+
+    def _listen(self) -> None:
+        said = self._lines.read(4096)
+        if not said:
+            raise InvalidArgument("the layer did not come to its end")
+        *lines, self._pending = (self._pending + said).split(b"\n")
+        if lines and lines[-1] == b"end":
+            self._whole = True
+        elif lines:
+            self._good = int(lines[-1])
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run once; returns the exit code."""
     args = _parser().parse_args(argv)
     try:
         done = apply(
-            sys.stdin.buffer, args.target, whiteouts=args.whiteouts, lowers=args.lower, most=args.max_size
+            _source(args.growing),
+            args.target,
+            whiteouts=args.whiteouts,
+            lowers=args.lower,
+            most=args.max_size,
         )
     except (HakoError, OSError) as err:
         print(json.dumps({"error": str(err), "kind": _kind(err)}), file=sys.stderr)

@@ -17,9 +17,8 @@ import re
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from hakobune.containerd.filters import Filter, fields
 from hakobune.containerd.metadata.schema import hold, pack_labels, unpack_labels
@@ -185,6 +184,10 @@ class Content:
             self._writing.discard((namespace, ref))
             raise ResourceExhausted(f"content: {err.strerror}: {err.filename}") from err
 
+    def ingest_path(self, namespace: str, ref: str) -> str:
+        """The file that is being written. Raises NotFound."""
+        return f"{self._ingests}/{self._row(namespace, ref)['dir']}"
+
     def _refuse_known(self, namespace: str, digest: str) -> None:
         """AlreadyExists; bytes that only another namespace has stay unknown here until they are written."""
         with contextlib.suppress(NotFound):
@@ -348,13 +351,10 @@ class Writer:
         self._content.publish(self._namespace, self.ingest.ref, digest, self.offset, labels, lease)
         return digest
 
-    async def again(self) -> AsyncIterator[bytes]:
-        """What an earlier writer left, in order; it counts as hashed then."""
-        self._hash, self._hashed = hashlib.sha256(), 0
-        while data := await asyncio.to_thread(os.pread, self._fd, _READ_SIZE, self._hashed):
-            await _maybe_in_thread(len(data), partial(self._hash.update, data))
-            self._hashed += len(data)
-            yield data
+    async def again(self) -> None:
+        """Hash what an earlier writer left."""
+        if self._hashed != self.offset:
+            await asyncio.to_thread(self._rehash)
 
     def _rehash(self) -> None:
         """Bytes that an earlier writer left have not been seen by this one."""

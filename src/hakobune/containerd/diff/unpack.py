@@ -6,15 +6,29 @@ Nothing is mounted for it. The program is cmd/unpack.py, whose output is describ
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import BinaryIO, Protocol
 
 from hakobune.errors import Internal, InvalidArgument, ResourceExhausted
 from hakobune.spec.mount import Mount
 
+_ROOM_SECONDS = 0.01
 _KINDS = {"invalid": InvalidArgument, "nospace": ResourceExhausted}
+
+
+class Growing(Protocol):
+    """A file that is being written: see transfer/growing.py."""
+
+    @property
+    def whole(self) -> bool: ...
+    @property
+    def over(self) -> bool: ...
+    async def further(self, than: int) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +54,60 @@ def target_of(mounts: Sequence[Mount]) -> tuple[str, tuple[str, ...]]:
 
 async def unpack(layer: str, mounts: Sequence[Mount]) -> Applied:
     """Unpack the file `layer`. Raises InvalidArgument, ResourceExhausted, Internal; cancelled, it is killed."""
+    with open(layer, "rb") as source:
+        return await _applied(source, mounts)
+
+
+async def unpack_while_it_comes(source: BinaryIO, growing: Growing, mounts: Sequence[Mount]) -> Applied:
+    """As `unpack`, of a file that is being written; returns when that is whole, and what it should be."""
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(writing, False)
+        telling = asyncio.ensure_future(_tell(growing, writing))
+    except BaseException:
+        os.close(writing)
+        os.close(reading)
+        raise
+    try:
+        return await _applied(source, mounts, "--growing", str(reading), keep=(reading,))
+    finally:
+        os.close(reading)
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+
+
+async def _tell(growing: Growing, pipe: int) -> None:
+    """Lines with the offset until which the file is good; "end" for all of it, the end without that when it was cut."""
+    said = -1
+    try:
+        while not growing.over:
+            said = await growing.further(said)
+            if not growing.over:
+                with contextlib.suppress(BlockingIOError):  # it has enough to do
+                    os.write(pipe, b"%d\n" % said)
+        while growing.whole:
+            try:
+                os.write(pipe, b"end\n")
+                return
+            except BlockingIOError:
+                await asyncio.sleep(_ROOM_SECONDS)
+    except BrokenPipeError:
+        pass  # it has failed, and says why elsewhere
+    finally:
+        os.close(pipe)
+
+
+async def _applied(
+    source: BinaryIO, mounts: Sequence[Mount], *more: str, keep: Sequence[int] = ()
+) -> Applied:
     target, lowers = target_of(mounts)
-    arguments = ["-I", "-m", "hakobune.cmd.unpack", "--target", target]
+    arguments = ["-I", "-m", "hakobune.cmd.unpack", "--target", target, *more]
     for lower in lowers:
         arguments += ["--lower", lower]
-    with open(layer, "rb") as source:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *arguments, stdin=source, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, stdin=source, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE, pass_fds=keep,
+    )  # fmt: skip
     try:
         out, err = await process.communicate()
     except BaseException:

@@ -28,6 +28,7 @@ from hakobune.spec.mount import Mount
 
 VIEW, ACTIVE, COMMITTED = 1, 2, 3
 KINDS = {VIEW: "view", ACTIVE: "active", COMMITTED: "committed"}
+UNDER_WAY = "io.hakobune.under-way"  # label of an active snapshot that only this manager's own work knows
 _DOOMED = "rm-"
 _STAGED = "new-"
 _LOG = logging.getLogger("hakobune.snapshots")
@@ -256,7 +257,13 @@ class Snapshotter:
             task.add_done_callback(self._removals.discard)
 
     def sweep(self) -> None:
-        """At boot: remove directories without a row, and rows without a directory unless others lie on them."""
+        """At boot: remove what a manager before us was filling for itself, directories without a row, and rows without a
+        directory unless others lie on them."""
+        for one in self._database.query(
+            "SELECT ns, name FROM snapshots WHERE snapshotter = ? AND kind = ? AND instr(labels, ?)",
+            (self.name, ACTIVE, f'"{UNDER_WAY}"'),
+        ):
+            self.remove(one["ns"], one["name"])
         lost, extra = self.strays()
         for path in extra:
             name = os.path.basename(path)

@@ -99,6 +99,10 @@ class Blobs:
         """For a write in pieces, new or where it was left. Raises AlreadyExists, Unavailable while it is written."""
         return self._content.writer(self.namespace, ref, total, expected)
 
+    def ingest_path(self, ref: str) -> str:
+        """The file of a write that is under way. Raises NotFound."""
+        return self._content.ingest_path(self.namespace, ref)
+
     def abort(self, ref: str) -> None:
         """Forget a write. Raises NotFound, Unavailable."""
         self._content.abort(self.namespace, ref)

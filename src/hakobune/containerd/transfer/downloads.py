@@ -2,9 +2,7 @@
 
 A blob is written under containerd's name for it (`layer-sha256:…`), so what a cut pull leaves is found by the next one: the
 part on disk is hashed again and the rest is asked for. It stays while anybody wants it and ends with the last one.
-
-This is where bytes pass in order: `Tee.write` sees each of them once, from the first, also those that an earlier pull
-has left on disk.
+Who wants the bytes while they come reads that file, as far as `moved` says.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Protocol
 
 from hakobune.containerd.content.store import Writer
 from hakobune.containerd.transfer.blobs import Blobs
@@ -38,12 +35,6 @@ _LOCKED_SECONDS = 0.2  # between looks at a write that somebody else has
 Moved = Callable[[int], None]
 
 
-class Tee(Protocol):
-    """Somebody who wants a blob's bytes while they arrive."""
-
-    async def write(self, part: bytes) -> None: ...
-
-
 class _Work:
     """One download, and who is interested."""
 
@@ -61,7 +52,7 @@ class Downloads:
 
     async def get(
         self, blobs: Blobs, repository: Repository, node: Node, labels: Mapping[str, str], moved: Moved,
-        urls: Sequence[str] = (), tee: Tee | None = None,
+        urls: Sequence[str] = (),
     ) -> bool:  # fmt: skip
         """See to it that the namespace has the blob; whether it had to be fetched.
 
@@ -74,7 +65,7 @@ class Downloads:
             work = self._running.get(key)
             mine = work is None
             if work is None:
-                work = self._start(key, blobs, repository, node, labels, urls, tee)
+                work = self._start(key, blobs, repository, node, labels, urls)
             try:
                 await self._join(work, moved)
                 return True
@@ -86,15 +77,13 @@ class Downloads:
 
     def _start(
         self, key: tuple[str, str], blobs: Blobs, repository: Repository, node: Node, labels: Mapping[str, str],
-        urls: Sequence[str], tee: Tee | None,
+        urls: Sequence[str],
     ) -> _Work:  # fmt: skip
         def tell(offset: int) -> None:
             for listener in list(work.listeners):
                 listener(offset)
 
-        task = asyncio.get_running_loop().create_task(
-            download(blobs, repository, node, labels, tell, urls, tee)
-        )
+        task = asyncio.get_running_loop().create_task(download(blobs, repository, node, labels, tell, urls))
         work = self._running[key] = _Work(task)
         task.add_done_callback(lambda done: self._ended(key, done))
         return work
@@ -120,7 +109,7 @@ class Downloads:
 
 async def download(
     blobs: Blobs, repository: Repository, node: Node, labels: Mapping[str, str], moved: Moved,
-    urls: Sequence[str] = (), tee: Tee | None = None,
+    urls: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Fetch one; goes on from what is on disk. For what it raises and leaves see `Downloads.get`."""
     if node.size < 0:
@@ -130,14 +119,14 @@ async def download(
         return
     resumed = writer.offset > 0
     try:
-        await _fill(writer, repository, node, moved, urls, tee)
+        await _fill(writer, repository, node, moved, urls)
         reach("transfer.pull.commit")
         await blobs.commit(writer, node.digest, node.size, labels)
     except AlreadyExists:
         blobs.label(node.digest, labels)
     except FailedPrecondition as err:
         _forget(blobs, writer, node)
-        if resumed and tee is None:  # perhaps the part on disk was damaged
+        if resumed:  # perhaps the part on disk was damaged
             await download(blobs, repository, node, labels, moved, urls)
             return
         raise DataLoss(f"filesystem layer verification failed for digest {node.digest}: {err}") from err
@@ -166,20 +155,16 @@ async def _writer(blobs: Blobs, node: Node) -> Writer | None:
 
 
 async def _fill(
-    writer: Writer, repository: Repository, node: Node, moved: Moved, urls: Sequence[str], tee: Tee | None
+    writer: Writer, repository: Repository, node: Node, moved: Moved, urls: Sequence[str]
 ) -> None:
     if writer.offset > node.size:
         await writer.write(b"", 0)
-    async for part in writer.again():
-        if tee is not None:
-            await tee.write(part)
+    await writer.again()
     moved(writer.offset)
     descriptor = Descriptor(node.media_type, node.digest, node.size)
     async with contextlib.aclosing(in_order(repository, descriptor, writer.offset, urls)) as parts:
         async for part in _joined(parts):
             await writer.write(part, writer.offset)
-            if tee is not None:
-                await tee.write(part)
             moved(writer.offset)
             reach("transfer.pull.part")
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from hakobune.containerd.transfer import naming, saving, tree
 from hakobune.containerd.transfer.blobs import Blobs
 from hakobune.containerd.transfer.deps import Deps, Tell
+from hakobune.containerd.transfer.downloads import Moved
+from hakobune.containerd.transfer.growing import Growing
 from hakobune.containerd.transfer.tracking import (
     COMPLETE,
     DOWNLOADING,
@@ -70,6 +72,7 @@ class _Pull(Watch):
     manifests: list[Node] = field(default_factory=list)
     urls: dict[str, list[str]] = field(default_factory=dict)
     coming: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    growth: dict[str, Growing] = field(default_factory=dict)
 
     async def run(self, top: Node) -> None:
         """Everything but the name."""
@@ -78,8 +81,9 @@ class _Pull(Watch):
         turns = asyncio.Semaphore(AT_ONCE)
         try:
             async with asyncio.TaskGroup() as group:
-                for layer in layers:
-                    self.coming.setdefault(layer.digest, group.create_task(in_turn(turns, self._blob(layer))))
+                for layer in {one.digest: one for one in layers}.values():
+                    self.growth[layer.digest] = Growing()
+                    self.coming[layer.digest] = group.create_task(in_turn(turns, self._layer(layer)))
                 await saving.unpack(self.deps, self.blobs, self.store, self.manifests, self)
         except BaseExceptionGroup as several:
             raise first(several) from None
@@ -145,9 +149,18 @@ class _Pull(Watch):
         paths = sorted({*filter(None, known.split(",")), self.name.path})
         return {key: ",".join(paths)}
 
-    async def _blob(self, node: Node) -> None:
+    async def _layer(self, node: Node) -> None:
+        growing = self.growth[node.digest]
+        try:
+            await self._blob(node, growing.moved)
+            growing.end(whole=True)
+        finally:
+            growing.end(whole=growing.whole)
+
+    async def _blob(self, node: Node, heard: Moved = lambda _offset: None) -> None:
         def moved(offset: int) -> None:
             self.tracker.said(node, DOWNLOADING, offset)
+            heard(offset)
 
         labels = self._source(node.digest)
         fetched = await self.deps.downloads.get(
@@ -156,6 +169,12 @@ class _Pull(Watch):
         self.tracker.said(node, COMPLETE if fetched else EXISTS)
 
     # --- Watch ---
+
+    async def growing(self, layer: Node) -> Growing | None:
+        """What has begun to come; None for what was there, or has come already."""
+        found = self.growth[layer.digest]
+        await found.further(0)
+        return None if found.over else found
 
     async def ready(self, layer: Node) -> None:
         """Wait for its download."""

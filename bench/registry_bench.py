@@ -2,7 +2,8 @@
 
     python bench/registry_bench.py [ROUNDS]
 
-The image is made of this host's files, the same for all. Every engine has a room of its own, and in it Debian's
+The image is made of this host's files, the same for all; each round has its own, which differs by one file, and nothing
+is removed in between: ext4 is slow to give out the numbers of files that were removed a minute ago. Every engine has a room of its own, and in it Debian's
 docker-registry twice: one that has the image, and an empty one that is pushed to. Printed: medians in seconds, the
 ratio, and the sum over an engine's processes of the most memory (RSS, shared pages and all) that each had.
 """
@@ -13,9 +14,11 @@ import asyncio
 import contextlib
 import gzip
 import hashlib
+import io
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -39,8 +42,8 @@ NAME = "bench/host"
 PLACES = ("/usr/bin", "/usr/lib", "/usr/share", "/usr/sbin")
 
 
-def layer(path: Path) -> tuple[str, Path]:
-    """(digest of the tar, the tar as gzip)."""
+def layer(path: Path) -> Path:
+    """A tar of this host's files, and beside it the same as gzip, whose path this returns."""
     found = sorted(
         (file for place in PLACES for top, _, names in os.walk(place) for name in names
          if not (file := Path(top, name)).is_symlink() and file.is_file() and file.stat().st_size < LARGEST),
@@ -48,22 +51,39 @@ def layer(path: Path) -> tuple[str, Path]:
     random.Random(1).shuffle(found)
     size = 0
     with tarfile.open(path, "w") as archive:
-        for file in found[:FILES]:
+        for file in sorted(found[:FILES]):  # in the order of a tree, as layers are
             size += file.stat().st_size
             if size < BYTES:
                 archive.add(file, str(file).lstrip("/"))
     packed = path.with_suffix(".gz")
     with path.open("rb") as plain, gzip.open(packed, "wb", 6) as out:
-        digest = hashlib.sha256()
+        shutil.copyfileobj(plain, out, 1 << 20)
+    return packed
+
+
+def variant(packed: Path, number: int) -> tuple[str, bytes]:
+    """(digest of the tar, the tar as gzip): the layer, with one file more in front that makes it another one."""
+    text = b"%d" % number
+    head = io.BytesIO()
+    with tarfile.open(fileobj=head, mode="w") as archive:
+        member = tarfile.TarInfo("round")
+        member.size = len(text)
+        archive.addfile(member, io.BytesIO(text))
+    first = head.getvalue()[: 2 * tarfile.BLOCKSIZE]  # without the end mark
+    digest = hashlib.sha256(first)
+    with packed.with_suffix(".tar").open("rb") as plain:
         while data := plain.read(1 << 20):
             digest.update(data)
-            out.write(data)
-    return f"sha256:{digest.hexdigest()}", packed
+    return f"sha256:{digest.hexdigest()}", gzip.compress(first) + packed.read_bytes()
 
 
-async def fill(registry: RealRegistry, diff: str, packed: Path) -> None:
-    """Push the image by hand."""
+async def fill(registry: RealRegistry, packed: Path, rounds: int) -> None:
+    """Push an image for each round by hand."""
+    for number in range(rounds):
+        await _push(registry, str(number), *variant(packed, number))
 
+
+async def _push(registry: RealRegistry, tag: str, diff: str, blob: bytes) -> None:
     def reader(data: bytes):  # type: ignore[no-untyped-def]
         async def read(offset: int) -> AsyncIterator[bytes]:
             for at in range(offset, len(data), 1 << 20):
@@ -78,7 +98,6 @@ async def fill(registry: RealRegistry, diff: str, packed: Path) -> None:
     config = json.dumps({
         "architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": [diff]},
     }).encode()  # fmt: skip
-    blob = packed.read_bytes()
     parts = described(f"{kinds}.config.v1+json", config), described(f"{kinds}.layer.v1.tar+gzip", blob)
     plain = [{"mediaType": one.media_type, "digest": one.digest, "size": one.size} for one in parts]
     manifest = json.dumps(
@@ -87,7 +106,7 @@ async def fill(registry: RealRegistry, diff: str, packed: Path) -> None:
     async with open_repository(f"{registry.name}/{NAME}", Access()) as repository:
         for one, data in zip(parts, (config, blob), strict=True):
             await repository.push_blob(one, reader(data))
-        await repository.push_manifest("latest", described(MANIFEST, manifest), manifest)
+        await repository.push_manifest(tag, described(MANIFEST, manifest), manifest)
 
 
 @contextlib.contextmanager
@@ -130,13 +149,12 @@ def measure(kind: str, source: RealRegistry, sink: RealRegistry, rounds: int) ->
         time.sleep(1)  # until both registries listen
         for number in range(rounds + 1):
             name = f"{here}/{NAME}"
-            took["pull"].append(act(engine, "POST", "/images/create" + query(fromImage=name, tag="latest")))
+            path = "/images/create" + query(fromImage=name, tag=str(number))
+            took["pull"].append(act(engine, "POST", path))
             copy = f"{there}/{kind}/{number}"
-            act(engine, "POST", f"/images/{name}:latest/tag" + query(repo=copy, tag="1"))
+            act(engine, "POST", f"/images/{name}:{number}/tag" + query(repo=copy, tag="1"))
             took["push"].append(act(engine, "POST", f"/images/{copy}/push" + query(tag="1")))
             sink.forget()
-            for one in (f"{copy}:1", f"{name}:latest"):
-                act(engine, "DELETE", f"/images/{one}")
         memory = peak(engine)
     return {name: statistics.median(values[1:]) for name, values in took.items()} | {"memory": memory}
 
@@ -146,10 +164,10 @@ def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     kinds = [kind for kind in installed()[0] if kind in ("hakobune", "dockerd")]
     with tempfile.TemporaryDirectory(prefix="hk-") as directory:
-        diff, packed = layer(Path(directory, "layer.tar"))
+        packed = layer(Path(directory, "layer.tar"))
         print(f"{packed.stat().st_size / 1e6:.0f} MB as gzip", flush=True)
         with RealRegistry() as source, RealRegistry() as sink:
-            asyncio.run(fill(source, diff, packed))
+            asyncio.run(fill(source, packed, rounds + 1))
             found = {kind: measure(kind, source, sink, rounds) for kind in kinds}
     for kind, figures in found.items():
         print(

@@ -26,6 +26,7 @@ from hakobune.testing.processes import command_lines, kill_and_wait
 
 _SWEEPS = 8  # a process that is killed may just have forked, or somebody starts it again
 _PATIENCE = 2.0  # until the kernel lets go of a control group or a mount
+_BLINK = 0.05  # a process that executes another program has no command line for a moment
 _TICK = 0.02
 _OURS = ("hakobune", "containerd-shim-hako", "hako-understudy")
 
@@ -116,7 +117,9 @@ class Traces:
             for pid, _line in sorted(left, key=_daemons_first):
                 kill_and_wait(pid)
             if not left:
-                break
+                time.sleep(_BLINK)
+                if not self.processes():
+                    break
         for place in reversed(self.mounts()):
             subprocess.run(["umount", "-l", place], check=False, capture_output=True)
         self._sweep_network()

@@ -7,11 +7,9 @@ object and the value. This module imports nothing of the project.
 
 from __future__ import annotations
 
-import enum
 
-
-class Code(enum.IntEnum):
-    """The numbers of google.rpc.Code, which gRPC and ttrpc share."""
+class Code:
+    """The numbers of google.rpc.Code, which gRPC and ttrpc share. Not an enum, which would be half of a program's start."""
 
     OK = 0
     CANCELLED = 1
@@ -35,7 +33,7 @@ class Code(enum.IntEnum):
 class HakoError(Exception):
     """Base of all: carries its `code`; `str()` is the sentence for the user."""
 
-    code: Code = Code.UNKNOWN
+    code: int = Code.UNKNOWN
 
     @property
     def message(self) -> str:

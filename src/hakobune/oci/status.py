@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 
-from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import AlreadyExists, InvalidArgument, NotFound
 from hakobune.record import asdict, dataclass, field
 
@@ -129,6 +128,10 @@ class Container:
             return "stopped"
         if os.path.lexists(self.gate):
             return "created"
+        from hakobune.cgroups.cgroup import (
+            Cgroup,
+        )  # for those who start a container it costs more than all else
+
         try:
             return "paused" if Cgroup.find(record.cgroup).frozen() else "running"
         except OSError:

@@ -35,7 +35,7 @@ SERVER_OPTIONS: list[tuple[str, int]] = [*_SIZES, ("grpc.so_reuseport", 0)]
 
 _CUT = "Stream removed"  # gRPC core's own words, never a server's
 # `Code` has gRPC's own numbers: this is the whole table.
-_STATUS = {Code(status.value[0]): status for status in grpc.StatusCode}
+_STATUS = {status.value[0]: status for status in grpc.StatusCode}
 
 
 def status_of(error: HakoError) -> grpc.StatusCode:

@@ -344,3 +344,48 @@ def until(ready: Callable[[], object]) -> None:
     while not ready():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_the_program_is_apart_from_its_caller(tmp_path: Path) -> None:
+    """Neither PYTHONPATH nor the working directory has a say in it, also when it is called through a link."""
+    for name in ("sitecustomize", "json", "hakobune"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('planted')")
+    program = tmp_path / "link"
+    program.symlink_to(Path(sys.executable).with_name("hako-runtime"))
+    for path in (program, program.resolve()):
+        done = subprocess.run([path, "--root", str(tmp_path / "state"), "state", "nope"], cwd=tmp_path, check=False,
+                              env={"PATH": os.defpath, "PYTHONPATH": str(tmp_path), "PYTHONSTARTUP": "json.py"},
+                              capture_output=True, text=True)  # fmt: skip
+        assert (done.returncode, done.stderr) == (1, "hako-runtime: container does not exist\n")
+
+
+def test_what_callers_of_runc_match_on(hako: Runtime) -> None:
+    """The same words and exit codes as runc, side by side where that is installed."""
+    runc = shutil.which("runc")
+    lines = [["state", "nope"], ["start", "nope"], ["kill", "nope", "KILL"], ["delete", "nope"], ["pause", "nope"],
+             ["resume", "nope"], ["ps", "nope"], ["exec", "nope", "true"], ["update", "nope"], ["events", "nope"]]  # fmt: skip
+    for words in lines:
+        done = hako(*words, check=False)
+        assert "container does not exist" in done.stderr, words
+        if runc:
+            theirs = subprocess.run([runc, "--root", str(hako.place / "runc"), *words], capture_output=True, text=True,
+                                    check=False)  # fmt: skip
+            assert (theirs.returncode, "container does not exist" in theirs.stderr) == (
+                done.returncode,
+                True,
+            ), words
+    assert hako("delete", "--force", "nope").stderr == ""
+    assert hako("bogus", check=False).returncode == 3
+    name = hako.created("sleep", "60")
+    assert "container not paused" in hako("resume", name, check=False).stderr
+    hako("start", name)
+    assert "cannot start an already running container" in hako("start", name, check=False).stderr
+    assert "that is not stopped" in hako("delete", name, check=False).stderr
+    hako("kill", name, "KILL")
+    hako.until(name, "stopped")
+    assert "container not running" in hako("kill", name, check=False).stderr
+    assert "container not running" in hako("pause", name, check=False).stderr
+    assert "cannot start a container that has stopped" in hako("start", name, check=False).stderr
+    assert "cannot exec in a stopped container" in hako("exec", name, "true", check=False).stderr
+    said = [json.loads(line)["msg"] for line in (hako.place / "log").read_text().splitlines()]
+    assert said[-1] == "cannot exec in a stopped container"

@@ -7,7 +7,6 @@ import sys
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import FailedPrecondition, NotFound
-from hakobune.oci import hooks
 from hakobune.oci.status import Container
 
 SECONDS = 10.0
@@ -31,8 +30,11 @@ def delete(root: str, container_id: str, *, force: bool) -> None:
     if status in ("running", "paused") and not force:
         raise FailedPrecondition(f"cannot delete container {container_id} that is not stopped: {status}")
     end(Cgroup.find(record.cgroup))
-    for failed in hooks.run_after(f"{container.directory}/{POSTSTOP}"):
-        print(f"hako-runtime: {failed}", file=sys.stderr)
+    if os.path.exists(f"{container.directory}/{POSTSTOP}"):
+        from hakobune.oci import hooks
+
+        for failed in hooks.run_after(f"{container.directory}/{POSTSTOP}"):
+            print(f"hako-runtime: {failed}", file=sys.stderr)
     container.forget()
 
 

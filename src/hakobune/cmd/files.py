@@ -12,6 +12,7 @@ With exit code 1 the last line on stderr is {"kind": a class of errors.py, "erro
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from hakobune.errors import HakoError
 from hakobune.files import paths, reading, writing
 from hakobune.files.view import View, enter, parse
 
+_BUFFER = 1 << 18
 _KINDS = {
     errno.ENOENT: "NotFound", errno.ENOTDIR: "NotFound", errno.ENOSPC: "ResourceExhausted",
     errno.EDQUOT: "ResourceExhausted", errno.EROFS: "InvalidArgument",
@@ -43,7 +45,7 @@ def main() -> int:
 
 
 def _run(verb: str, view: View, rest: list[str]) -> None:
-    out = sys.stdout.buffer
+    out = io.BufferedWriter(io.FileIO(1, "wb", closefd=False), _BUFFER)
     if verb == "changes":
         _changes(view, rest[0])
         return
@@ -52,6 +54,7 @@ def _run(verb: str, view: View, rest: list[str]) -> None:
         out.write(b"{}\n")
         out.flush()
         reading.pack_root(root, out)
+        out.flush()
         return
     if verb == "write":
         path, owner, keep = rest
@@ -64,6 +67,7 @@ def _run(verb: str, view: View, rest: list[str]) -> None:
     out.flush()
     if verb == "read":
         reading.pack_path(located, out)
+        out.flush()
 
 
 def _changes(view: View, upper: str) -> None:

@@ -7,15 +7,13 @@ A process of its own, as with cmd/unpack.py. The layer goes to stdout, and then 
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
 import json
 import sys
 from typing import IO, Any
 
+from hakobune.layers.gzipping import Gzip
 from hakobune.layers.pack import Packer
-
-_LEVEL = 4  # three times as fast as 9, for a layer that is a tenth larger
 
 
 class _Hashed:
@@ -42,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     out: Any = sys.stdout.buffer
     if args.gzip:
-        out = gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=out, mtime=0)
+        out = Gzip(out)
     hashed: Any = _Hashed(out)
     try:
         packer = Packer(hashed, args.newest)

@@ -1,16 +1,20 @@
 """gzip (RFC 1952) written by several threads: pieces of a megabyte, each deflated by itself, put together in their order.
 
 A piece ends with a sync flush, so that all of them are one deflate stream (RFC 1951) in one gzip member, which every
-reader knows. What does not compress is stored as it is: a sample of each piece tells. The same bytes for the same
-input. zlib lets go of the interpreter while it works. Imports: zlib, concurrent.futures.
+reader knows. ISA-L does it where it is installed: six times as fast as zlib, and a tenth larger. With zlib what does
+not compress is stored as it is: a sample of each piece tells. The same bytes for the same input on one machine.
+Both let go of the interpreter while they work. Imports: zlib, isal, concurrent.futures.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import zlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 from hakobune.layers.members import Out
 
@@ -18,6 +22,9 @@ _PIECE = 1 << 20
 _SAMPLE = 1 << 14
 _WORTH = 0.95  # a sample that stays larger than that is not worth the time
 _LEVEL = 4  # three times as fast as 9, for a layer that is a tenth larger
+_isal: Any = None
+with contextlib.suppress(ImportError):
+    _isal = importlib.import_module("isal.isal_zlib")
 _HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # no name, no time, from an unknown system
 
 
@@ -63,6 +70,15 @@ class Gzip:
 
 def deflate(piece: bytes) -> bytes:
     """A piece of a deflate stream, whole bytes, not the last one."""
+    if _isal is None:
+        return deflate_by_zlib(piece)
+    made = _isal.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    done: bytes = made.compress(piece) + made.flush(zlib.Z_SYNC_FLUSH)
+    return done
+
+
+def deflate_by_zlib(piece: bytes) -> bytes:
+    """As `deflate`, where there is no ISA-L."""
     sample = piece[:_SAMPLE]
     level = _LEVEL if len(zlib.compress(sample, 1)) < _WORTH * len(sample) else 0
     made = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)

@@ -177,9 +177,13 @@ async def of_snapshot(client: Client, key: str, below: str) -> Layer | None:
         if below:
             await asyncio.shield(_remove(client, view))
     reach("engine.commit.layer")
-    labels = (await client.content.info(blob.digest)).labels
-    if labels.get(_UNCOMPRESSED) in _EMPTY:
+    diff = (await client.content.info(blob.digest)).labels.get(_UNCOMPRESSED, "")
+    if diff in _EMPTY:
         return None
+    if diff:
+        with contextlib.suppress(NotFound):  # the same change was committed before
+            await client.snapshots.stat(over(below, diff))
+            return Layer(blob, diff)
     return Layer(blob, await _unpack(client, blob, below))
 
 

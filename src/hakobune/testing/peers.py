@@ -113,8 +113,8 @@ class Peer:
                 daemon.wait()
 
 
-def dockerd() -> Peer:
-    """dockerd, with the containerd that it starts for itself."""
+def dockerd(runtime: str = "") -> Peer:
+    """dockerd, with the containerd that it starts for itself; `runtime` (a path) does what runc does else."""
     program = _find("dockerd")
 
     def prepare() -> tuple[Room, list[str]]:
@@ -123,19 +123,20 @@ def dockerd() -> Peer:
             *(program, "--host", f"unix://{_socket(room)}", "--data-root", f"{room.root}/d"),
             *("--exec-root", f"{room.root}/e", "--pidfile", f"{room.root}/pid", "--log-level", "error"),
             *("--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", f"/{room.group}"),
+            *(("--add-runtime", f"other={runtime}", "--default-runtime", "other") if runtime else ()),
         ]
 
     return Peer("Docker", "dockerd", "" if program else "no dockerd is installed", prepare)
 
 
-def podman() -> Peer:
-    """`podman system service` with crun where that is installed, else runc.
+def podman(runtime: str = "") -> Peer:
+    """`podman system service` with `runtime` (a name or a path), else crun where that is installed, else runc.
 
     crun refuses the layout with controllers on v1 and a v2 mount beside them: there the v2 mount is hidden
     from it, so that the fastest pair is the one that is measured.
     """
     program = _find("podman")
-    runtime = "crun" if _find("crun") else "runc"
+    runtime = runtime or ("crun" if _find("crun") else "runc")
 
     def prepare() -> tuple[Room, list[str]]:
         room = Room(without=str(_UNIFIED) if runtime == "crun" and _UNIFIED.is_mount() else "")
@@ -146,7 +147,9 @@ def podman() -> Peer:
             *("system", "service", "--time", "0", f"unix://{_socket(room)}"),
         ]
 
-    return Peer("Podman", f"podman+{runtime}", "" if program else "no podman is installed", prepare)
+    return Peer(
+        "Podman", f"podman+{os.path.basename(runtime)}", "" if program else "no podman is installed", prepare
+    )
 
 
 def built(program: str) -> str:

@@ -89,6 +89,7 @@ class Config:
     seccomp: Mapping[str, Any] | None
     hooks: Mapping[str, Any]
     annotations: Mapping[str, str]
+    time_offsets: Mapping[str, tuple[int, int]]  # clock -> (seconds, nanoseconds)
 
     def new(self, kind: str) -> bool:
         """Whether a namespace of this kind is made for the container."""
@@ -254,6 +255,19 @@ def _sysctl(linux: Mapping[str, Any]) -> Mapping[str, str]:
     return table
 
 
+def _time_offsets(linux: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
+    found: dict[str, tuple[int, int]] = {}
+    for clock, offset in _get(linux, "timeOffsets", dict, {}, at="linux.").items():
+        at = f"linux.timeOffsets.{clock}"
+        if clock not in ("monotonic", "boottime") or not isinstance(offset, dict):
+            raise InvalidArgument(f"{at}: expected monotonic or boottime with an object, got {offset!r:.60}")
+        nanoseconds: int = _get(offset, "nanosecs", int, 0, at=f"{at}.")
+        if not 0 <= nanoseconds < 1_000_000_000:
+            raise InvalidArgument(f"{at}.nanosecs: {nanoseconds} is outside 0..999999999")
+        found[clock] = _get(offset, "secs", int, 0, at=f"{at}."), nanoseconds
+    return found
+
+
 def parse(doc: Any) -> Config:
     """The whole document. Raises InvalidArgument naming the first field that is wrong."""
     if not isinstance(doc, dict):
@@ -286,4 +300,5 @@ def parse(doc: Any) -> Config:
         seccomp=_get(linux, "seccomp", dict, None, at="linux."),
         hooks=_get(doc, "hooks", dict, {}),
         annotations=_annotations(doc),
+        time_offsets=_time_offsets(linux),
     )

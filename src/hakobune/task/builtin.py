@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 
 from hakobune.cgroups.cgroup import Cgroup
@@ -15,7 +14,6 @@ from hakobune.oci.init import messages, parent
 from hakobune.oci.init.child import Streams, open_gate, socket_gate
 from hakobune.task.runtime import Creation, Running, note
 
-POSTSTOP = "poststop"  # a file of the bundle: hooks that run when the container is gone
 FILTER = "filter"  # another: what execs need of the configuration
 
 
@@ -35,7 +33,7 @@ class Builtin:
         bundle = creation.bundle
         request = parent.Request(
             bundle, creation.rootfs, streams, near, socket_gate(near), filter=f"{bundle}/{FILTER}",
-            poststop=f"{bundle}/{POSTSTOP}", made=made, planned=planned,
+            kept=bundle, made=made, planned=planned,
         )  # fmt: skip
         pid, _cgroup, _config = parent.create(request, creation.id)
         messages.say_pid(near, pid)
@@ -60,10 +58,10 @@ class Builtin:
         """Write them to the control group."""
         container.cgroup.update(json.loads(resources))
 
-    def owes(self, bundle: str) -> bool:
-        """Whether hooks were kept."""
-        return os.path.exists(f"{bundle}/{POSTSTOP}")
+    def owes(self, event: str, bundle: str) -> bool:
+        """Whether hooks were kept for this."""
+        return hooks.kept(event, bundle)
 
-    def after(self, container_id: str, bundle: str) -> Sequence[str]:
-        """The hooks that were kept for this."""
-        return hooks.run_after(f"{bundle}/{POSTSTOP}")
+    def after(self, event: str, container_id: str, bundle: str) -> Sequence[str]:
+        """These hooks."""
+        return hooks.run_kept(event, bundle)

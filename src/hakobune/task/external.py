@@ -25,7 +25,7 @@ from hakobune.oci.init import messages, parent
 from hakobune.oci.init.child import Streams
 from hakobune.oci.rootfs.steps import mount_snapshot
 from hakobune.record import dataclass
-from hakobune.task.runtime import Creation, Program, Running, note
+from hakobune.task.runtime import GONE, Creation, Program, Running, note
 
 RECORD = "runtime"  # a file of the bundle: the program, for whoever has to clean up after a shim
 _STATE = "state"  # the program's --root, in the bundle
@@ -88,13 +88,13 @@ class External:
             run = _Run(self.program, container.id, container.bundle)
             run.run("update", "--resources", path, container.id)
 
-    def owes(self, bundle: str) -> bool:
-        """Whether the program has been at work there."""
-        return os.path.exists(f"{bundle}/{RECORD}")
+    def owes(self, event: str, bundle: str) -> bool:
+        """At the end, whether the program has been at work there; at the start it runs its hooks by itself."""
+        return event == GONE and os.path.exists(f"{bundle}/{RECORD}")
 
-    def after(self, container_id: str, bundle: str) -> Sequence[str]:
+    def after(self, event: str, container_id: str, bundle: str) -> Sequence[str]:
         """`delete --force`, which runs the hooks of the end as well."""
-        if not os.path.isdir(f"{_root(self.program, bundle)}/{container_id}"):
+        if event != GONE or not os.path.isdir(f"{_root(self.program, bundle)}/{container_id}"):
             return ()
         try:
             _Run(self.program, container_id, bundle).run("delete", "--force", container_id)

@@ -70,6 +70,9 @@ class Running:
     pidfd: int
 
 
+STARTED, GONE = "poststart", "poststop"  # the names of the hooks
+
+
 class Runtime(Protocol):
     """Makes and changes the processes of one container. Everything raises HakoError or OSError."""
 
@@ -92,11 +95,12 @@ class Runtime(Protocol):
     def update(self, container: Running, resources: bytes) -> None:
         """New limits: runtime-spec's linux.resources as JSON."""
 
-    def owes(self, bundle: str) -> bool:
+    def owes(self, event: str, bundle: str) -> bool:
         """Whether `after` has anything to do; called in the shim itself."""
 
-    def after(self, container_id: str, bundle: str) -> Sequence[str]:
-        """The container has gone: what is to be done then, with lines about what went wrong. May be called twice."""
+    def after(self, event: str, container_id: str, bundle: str) -> Sequence[str]:
+        """Init runs (STARTED), or the container has gone (GONE): what is to be done then, with lines about what went
+        wrong. May be called twice."""
 
 
 def note(annotations: dict[str, str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hakobune.task.builtin import Builtin
 from hakobune.task.external import External, recorded
-from hakobune.task.runtime import Program, Runtime
+from hakobune.task.runtime import GONE, Program, Runtime
 
 
 def of(program: Program) -> Runtime:
@@ -16,4 +16,4 @@ def of(program: Program) -> Runtime:
 
 def after(container_id: str, bundle: str) -> Sequence[str]:
     """The container of a bundle has ended without its shim: see Runtime.after."""
-    return of(recorded(bundle) or Program()).after(container_id, bundle)
+    return of(recorded(bundle) or Program()).after(GONE, container_id, bundle)

@@ -38,7 +38,7 @@ from hakobune.task.lifecycle import Event, Life, exit_status
 from hakobune.task.loop import IN, Loop, Timer, complain
 from hakobune.task.luggage import Luggage, Packed, data, text
 from hakobune.task.process import Member, Reply, Spec
-from hakobune.task.runtime import Creation, Program, Running, Runtime
+from hakobune.task.runtime import GONE, STARTED, Creation, Program, Running, Runtime
 from hakobune.task.stdio import Log, Stdio, open_log
 
 DRAIN_SECONDS = 2.0  # how long output may still come from a pipe whose processes are all dead
@@ -457,8 +457,10 @@ class Service:
         if not member.ready and member.failure is None:
             member.failure = Internal(f"the {member.life.kind} ended before it was ready")
         if member.failure is None:
-            if member.pending is not None:
+            if member.pending is not None and member.exec_id:
                 self._started(member)
+            elif member.pending is not None:
+                self._settle_with_runtime(STARTED, lambda: self._started(member))
         elif member.life.pid and not member.life.dead:
             # Refused when it is reaped, so that nothing is left by then.
             with contextlib.suppress(NotFound):
@@ -849,15 +851,22 @@ class Service:
         return member.life
 
     def after_stop(self, done: Callable[[], None]) -> None:
-        """What its runtime does when a container has gone, if it has anything to do, in a worker; then `done()`."""
+        """When a container has gone: what its runtime does then; then `done()`."""
+        if self._members:
+            done()
+        else:
+            self._settle_with_runtime(GONE, done)
+
+    def _settle_with_runtime(self, event: str, done: Callable[[], None]) -> None:
+        """What the runtime does at this event, if it has anything to do, in a worker; then `done()`."""
         runtime = runtimes.of(self.program)
-        if self._members or not runtime.owes(self.bundle):
+        if not runtime.owes(event, self.bundle):
             done()
             return
 
         def work(_near: Socket) -> None:
-            for failed in runtime.after(self.id, self.bundle):
-                complain("after the container", RuntimeError(failed))
+            for failed in runtime.after(event, self.id, self.bundle):
+                complain(event, RuntimeError(failed))
 
         def ended(_status: int) -> None:
             channel.close()

@@ -304,9 +304,105 @@ def test_a_hook_that_fails_leaves_no_container(hako: Runtime) -> None:
     document["hooks"] = {"createRuntime": [hook("sleep 600", timeout=1)]}
     Path(path, "config.json").write_text(json.dumps(document))
     assert "longer than its timeout" in hako("create", "--bundle", path, Path(path).name, check=False).stderr
-    document["hooks"] = {"startContainer": [hook("true")]}
+    for wrong, words in (
+        ({"startContainer": {}}, "hooks.startContainer: expected a list"),
+        ({"poststart": [hook("true"), {"path": "sh"}]}, "hooks.poststart[1]: "),
+        ({"prestart": [hook("true", timeout=0)]}, "hooks.prestart[0].timeout: "),
+        ({"prestart": [hook("true", env=[1])]}, "hooks.prestart[0].env: "),
+    ):
+        document["hooks"] = wrong
+        Path(path, "config.json").write_text(json.dumps(document))
+        assert words in hako("create", "--bundle", path, Path(path).name, check=False).stderr
+    assert Path(path).name not in hako("list", "-q", check=False).stdout.split()
+
+
+def test_all_kinds_of_hooks_in_their_order_and_places(hako: Runtime) -> None:
+    """`told` is reached by its path in the host before the root is entered, and by a bind mount after that."""
+    told = hako.place / "all"
+    told.touch()
+    path = hako.bundle("sh", "-c", "echo program >> /told; sleep 60")
+    document = json.loads(Path(path, "config.json").read_text())
+    document["mounts"].append({"destination": "/told", "source": str(told), "options": ["bind"]})
+
+    def say(kind: str, place: Path | str) -> dict[str, Any]:
+        return hook(f"read state; echo {kind} $(readlink /proc/self/ns/mnt) $state >> {place}")
+
+    inside = {kind: [say(kind, "/told")] for kind in ("startContainer",)}
+    document["hooks"] = inside | {
+        kind: [say(kind, told)]
+        for kind in ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
+    }
+    document["hooks"]["poststart"].insert(0, hook("echo a warning; exit 3"))
+    document["hooks"]["unknown"] = "of a later version"
     Path(path, "config.json").write_text(json.dumps(document))
-    assert "startContainer" in hako("create", "--bundle", path, Path(path).name, check=False).stderr
+    name = Path(path).name
+    hako("create", "--bundle", path, name, stdout=subprocess.DEVNULL)
+    pid = json.loads(hako("state", name).stdout)["pid"]
+    theirs = os.readlink(f"/proc/{pid}/ns/mnt")
+    started = hako("start", name)
+    assert "hook poststart /bin/sh: exit status 3: a warning" in started.stderr
+    hako("delete", "--force", name)
+    rows = [line.split(" ", 2) for line in told.read_text().splitlines()]
+    kinds = [row[0] for row in rows]
+    assert kinds[:4] == ["prestart", "createRuntime", "createContainer", "startContainer"]
+    assert sorted(kinds[4:6]) == ["poststart", "program"]
+    assert kinds[6:] == ["poststop"]
+    told_of = {row[0]: (row[1], json.loads(row[2])) for row in rows if row[0] != "program"}
+    ours = os.readlink("/proc/self/ns/mnt")
+    assert {kind: place for kind, (place, _state) in told_of.items()} == {
+        "prestart": ours, "createRuntime": ours, "createContainer": theirs, "startContainer": theirs, "poststart": ours,
+        "poststop": ours,
+    }  # fmt: skip
+    assert {kind: (state["status"], state.get("pid")) for kind, (_place, state) in told_of.items()} == {
+        "prestart": ("creating", pid), "createRuntime": ("creating", pid), "createContainer": ("creating", pid),
+        "startContainer": ("created", pid), "poststart": ("running", pid), "poststop": ("stopped", None),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["createContainer", "startContainer"])
+def test_a_hook_of_init_that_fails_ends_the_container(hako: Runtime, kind: str) -> None:
+    gone = hako.place / f"gone-{kind}"
+    path = hako.bundle("true")
+    document = json.loads(Path(path, "config.json").read_text())
+    document["hooks"] = {kind: [hook("echo no; exit 7")], "poststop": [hook(f"echo gone > {gone}")]}
+    Path(path, "config.json").write_text(json.dumps(document))
+    name = Path(path).name
+    refused = hako("run", "--bundle", path, name, check=False)
+    assert f"hook {kind} /bin/sh: exit status 7: no" in refused.stderr
+    assert refused.returncode
+    assert gone.read_text() == "gone\n"
+    assert name not in hako("list", "-q", check=False).stdout.split()
+
+
+def test_clocks_of_its_own(hako: Runtime) -> None:
+    path = hako.bundle("sh", "-c", "cat /proc/uptime; sleep 60")
+    document = json.loads(Path(path, "config.json").read_text())
+    document["linux"]["namespaces"].append({"type": "time"})
+    document["linux"]["timeOffsets"] = {"boottime": {"secs": 864000, "nanosecs": 5}, "monotonic": {"secs": 1}}
+    Path(path, "config.json").write_text(json.dumps(document))
+    name = Path(path).name
+    out = Path(path, "out")
+    with out.open("w") as file:
+        hako("run", "-d", "--bundle", path, name, stdout=file)
+    ours = float(Path("/proc/uptime").read_text().split()[0])
+    end = time.monotonic() + 10
+    while not out.read_text().strip() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert 863900 < float(out.read_text().split()[0]) - ours < 864001
+    inside = hako("exec", name, "cat", "/proc/uptime").stdout
+    assert float(inside.split()[0]) - ours > 863000
+    hako("delete", "--force", name)
+    for wrong, words in (
+        (
+            {"boottime": {"nanosecs": 1_000_000_000}},
+            "linux.timeOffsets.boottime.nanosecs: 1000000000 is outside",
+        ),
+        ({"realtime": {}}, "linux.timeOffsets.realtime: expected monotonic or boottime"),
+        ({"boottime": {"secs": -(10**12)}}, "linux.timeOffsets: "),
+    ):
+        document["linux"]["timeOffsets"] = wrong
+        Path(path, "config.json").write_text(json.dumps(document))
+        assert words in hako("create", "--bundle", path, name, check=False).stderr
 
 
 def test_the_whole_container_is_killed_in_a_pid_namespace_of_others(hako: Runtime) -> None:

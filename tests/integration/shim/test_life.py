@@ -15,7 +15,6 @@ from hakobune.errors import (
     HakoError,
     InvalidArgument,
     NotFound,
-    Unimplemented,
 )
 from hakobune.testing import shims
 
@@ -158,7 +157,7 @@ def test_a_script_of_no_interpreter_fails_at_start(make: Make) -> None:
 @pytest.mark.parametrize(
     ("sections", "error", "text"),
     [
-        ({"hooks": {"startContainer": [{"path": "/bin/true"}]}}, Unimplemented, "hooks"),
+        ({"hooks": {"startContainer": [{"path": "true"}]}}, InvalidArgument, r"hooks.startContainer\[0\]"),
         ({"ociVersion": "2.0"}, InvalidArgument, "ociVersion"),
         ({"mounts": [{"destination": "/x", "type": "nofs"}]}, HakoError, "mount nofs at /x"),
         ({"mounts": [{"destination": "/x", "type": "bind", "source": "/no/src"}]}, HakoError, "bind /no/src"),
@@ -247,3 +246,27 @@ def test_the_rehearsal_comes_to_its_end(place: Path) -> None:
     with shims.Zygote(home):
         pass
     assert (home / "zygote.log").read_text() == ""
+
+
+def test_hooks_of_the_start_and_the_end(make: Make, tmp_path: Path) -> None:
+    """The start is answered when they have run; one that fails is told in the shim's log, and the next one runs."""
+    told = tmp_path / "told"
+    task = make("sleep", "60")
+    task.bundle.edit(hooks={
+        kind: [
+            {"path": "/bin/sh", "args": ["sh", "-c", "exit 3"]},
+            {"path": "/bin/sh", "args": ["sh", "-c", f"sleep 0.3; echo {kind} >> {told}"]},
+        ]
+        for kind in ("poststart", "poststop")
+    })  # fmt: skip
+    task.create()
+    assert not told.exists()
+    task.start()
+    assert told.read_text() == "poststart\n"
+    assert "hook poststart /bin/sh: exit status 3" in (task.bundle.path / "shim.log").read_text()
+    task.kill()
+    task.wait()
+    task.delete()
+    task.shutdown()
+    assert shims.gone(task.shim)
+    assert told.read_text() == "poststart\npoststop\n"

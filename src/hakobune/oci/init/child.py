@@ -16,6 +16,7 @@ from hakobune.failpoint import reach
 from hakobune.linux import sockets
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
+from hakobune.oci import hooks
 from hakobune.oci.config import Config, Process
 from hakobune.oci.init import messages, privileges, program, terminal
 from hakobune.oci.rootfs import safepath
@@ -56,7 +57,11 @@ class Birth:
     config: Config
     root_path: str
     plan: Sequence[Step]
-    hold: tuple[int, int] = (-1, -1)  # a pipe: the mounts wait for a byte of it (hooks); end means: give up
+    told: Callable[[str, int], bytes]  # (status, pid) -> what a hook reads
+    hold: tuple[int, int] = (
+        -1,
+        -1,
+    )  # a pipe: the mounts wait for our pid out of it (hooks); end means: give up
 
 
 def enter_cgroups(tasks: Sequence[int]) -> None:
@@ -105,25 +110,32 @@ def _be_born(birth: Birth) -> None:
         sys.sethostname(config.hostname)
     if config.domainname and config.new("uts"):
         sys.setdomainname(config.domainname)
-    _wait_for_hooks(*birth.hold)
+    pid = _wait_for_hooks(*birth.hold)
     root = Root(birth.root_path)
     score(birth.entry.process, root.warnings)
-    master, slave, passwd = _make_root(birth, root)
+    master, slave, passwd = _make_root(birth, root, pid)
     reach("oci.init.rooted")
     inherit(birth.entry.process, root.warnings)
-    finish(birth.entry, root.warnings, master, slave, passwd)
+
+    def started() -> None:
+        hooks.run(config.hooks, birth.told("created", pid), hooks.START)
+
+    finish(birth.entry, root.warnings, master, slave, passwd, started)
 
 
-def _wait_for_hooks(reading: int, writing: int) -> None:
-    """Until the host's hooks have run; the worker reports one that fails, and here it only ends."""
-    if reading >= 0:
-        os.close(writing)
-        if not os.read(reading, 1):
-            os._exit(1)
-        os.close(reading)
+def _wait_for_hooks(reading: int, writing: int) -> int:
+    """Until the host's hooks have run: our pid there, 0 without hooks. One that fails is the worker's to tell."""
+    if reading < 0:
+        return 0
+    os.close(writing)
+    pid = os.read(reading, 32)
+    if not pid:
+        os._exit(1)
+    os.close(reading)
+    return int(pid)
 
 
-def _make_root(birth: Birth, root: Root) -> tuple[int, int, bytes]:
+def _make_root(birth: Birth, root: Root, pid: int) -> tuple[int, int, bytes]:
     """Apply the plan; the terminal is opened as soon as devpts stands, before masks and pivot."""
     master = slave = -1
     passwd = b""
@@ -133,6 +145,7 @@ def _make_root(birth: Birth, root: Root) -> tuple[int, int, bytes]:
             if birth.entry.process.terminal:
                 master, slave = terminal.open_pair(root.fd)
                 terminal.bind_console(root.fd, slave)
+            hooks.run(birth.config.hooks, birth.told("creating", pid), hooks.CREATE)
         _apply(step, root)
     return master, slave, passwd
 
@@ -157,8 +170,11 @@ def inherit(process: Process, warnings: list[str]) -> None:
     privileges.drop_bounding(process)
 
 
-def finish(entry: Entry, warnings: list[str], master: int, slave: int, passwd: bytes) -> None:
-    """The second half, which init and exec share: streams, limits, privileges, START, exec."""
+def finish(
+    entry: Entry, warnings: list[str], master: int, slave: int, passwd: bytes,
+    started: Callable[[], None] = lambda: None,
+) -> None:  # fmt: skip
+    """The second half, which init and exec share: streams, limits, privileges, START (then `started`), exec."""
     process, streams = entry.process, entry.streams
     if slave >= 0:
         terminal.take(slave)
@@ -178,6 +194,7 @@ def finish(entry: Entry, warnings: list[str], master: int, slave: int, passwd: b
         os.close(master)
     if not entry.gate():
         os._exit(1)
+    started()
     reach("oci.init.go")
     if process.no_new_privileges and entry.seccomp is not None:
         sys.seccomp_load(entry.seccomp, entry.seccomp_flags)

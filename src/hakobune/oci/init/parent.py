@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hakobune.cgroups import devices
 from hakobune.cgroups.cgroup import Cgroup
@@ -49,7 +49,7 @@ _CLONE_FLAGS = {
     "pid": sys.CLONE_NEWPID,
     "network": sys.CLONE_NEWNET,
 }
-_JOIN_FLAGS = _CLONE_FLAGS | {"cgroup": sys.CLONE_NEWCGROUP}
+_JOIN_FLAGS = _CLONE_FLAGS | {"cgroup": sys.CLONE_NEWCGROUP, "time": sys.CLONE_NEWTIME}
 MAX_CONFIG = 8 << 20  # bytes
 
 
@@ -69,7 +69,7 @@ class Request:
     clone_parent: bool = True
     preserve: int = 0
     filter: str = ""
-    poststop: str = ""  # file for the hooks that run when the container is gone; "": they are not kept
+    kept: str = ""  # directory for the hooks that run later, by others; "": they are not kept
     made: Callable[[Cgroup, Config], None] = lambda _cgroup, _config: None
     planned: Callable[[], None] = lambda: None  # everything is ready for the clone
 
@@ -113,7 +113,7 @@ def _seccomp(config: Config, bundle: str) -> tuple[bytes | None, int]:
 def _check(config: Config) -> Process:
     """What this release does not do is refused by name, never silently left out."""
     for namespace in config.namespaces:
-        if namespace.type in ("user", "time"):
+        if namespace.type == "user":
             raise Unimplemented(f"linux.namespaces: {namespace.type!r} is not supported yet")
     if not config.new("mount"):
         raise InvalidArgument("linux.namespaces: a new mount namespace is needed")
@@ -129,6 +129,8 @@ def _join_given(config: Config) -> int:
     for namespace in config.namespaces:
         if not namespace.path:
             flags |= _CLONE_FLAGS.get(namespace.type, 0)
+            if namespace.type == "time":
+                _prepare_time(config.time_offsets)
             continue
         try:
             fd = os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -138,6 +140,18 @@ def _join_given(config: Config) -> int:
             raise OSError(err.errno, f"join {namespace.type} namespace: {(err.strerror or '').lower()}",
                           namespace.path) from err  # fmt: skip
     return flags
+
+
+def _prepare_time(offsets: Mapping[str, tuple[int, int]]) -> None:
+    """A time namespace for our children: its clocks can be set until the first of them is in it (man 7 time_namespaces)."""
+    sys.unshare(sys.CLONE_NEWTIME)
+    lines = "".join(f"{clock} {seconds} {nanoseconds}\n" for clock, (seconds, nanoseconds) in offsets.items())
+    if lines:
+        try:
+            with open("/proc/self/timens_offsets", "w") as file:
+                file.write(lines)
+        except OSError as err:
+            raise InvalidArgument(f"linux.timeOffsets: {dict(offsets)}: {err.strerror}") from err
 
 
 def _cgroup_steps(cgroup: Cgroup, config: Config) -> plans.CgroupMounts:
@@ -180,12 +194,16 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
         plan = plans.build(config, request.rootfs, _cgroup_steps(cgroup, config))
         entry = Entry(process, request.streams, cgroup.open_tasks(), program, program_flags, request.near,
                       request.gate, request.preserve)  # fmt: skip
-        birth = Birth(entry, config, rootfs, plan, _hold(config))
+
+        def told(status: str, pid: int) -> bytes:
+            return hooks.state(container_id, status, pid, request.bundle, config.annotations)
+
+        birth = Birth(entry, config, rootfs, plan, told, _hold(config))
         flags = _join_given(config)
         request.planned()
         pid = _clone(birth, cgroup, flags, parent=request.clone_parent)
         reach("oci.create.cloned")
-        _run_hooks(birth, request, container_id, pid)
+        _run_hooks(birth, request, pid)
     except BaseException:
         cgroup.kill()
         cgroup.delete(remove_empty_parents=True)
@@ -194,26 +212,23 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
 
 
 def _hold(config: Config) -> tuple[int, int]:
-    return os.pipe2(os.O_CLOEXEC) if any(config.hooks.get(kind) for kind in hooks.BEFORE) else (-1, -1)
+    return os.pipe2(os.O_CLOEXEC) if hooks.with_init(config.hooks) else (-1, -1)
 
 
-def _run_hooks(birth: Birth, request: Request, container_id: str, pid: int) -> None:
-    """With init waiting. Raises FailedPrecondition; init then finds the pipe's end."""
-    config, (reading, writing) = birth.config, birth.hold
-
-    def told(status: str, pid: int) -> bytes:
-        return hooks.state(container_id, status, pid, request.bundle, config.annotations)
-
-    hooks.keep_after(config.hooks, told("stopped", 0), request.poststop)
+def _run_hooks(birth: Birth, request: Request, pid: int) -> None:
+    """With init waiting, which hears its pid then. Raises FailedPrecondition; init finds the pipe's end."""
+    listed, (reading, writing) = birth.config.hooks, birth.hold
+    hooks.keep(listed, hooks.GONE, birth.told("stopped", 0), request.kept)
+    hooks.keep(listed, hooks.STARTED, birth.told("running", pid), request.kept)
     if writing < 0:
         return
     os.close(reading)
     try:
-        hooks.run_before(config.hooks, told("creating", pid))
-        os.write(writing, b"1")
+        hooks.run(listed, birth.told("creating", pid), *hooks.BEFORE)
+        os.write(writing, b"%d" % pid)
     except BaseException:
-        if request.poststop:
-            hooks.run_after(request.poststop)  # for what the hooks before the failing one have made
+        if request.kept:
+            hooks.run_kept(hooks.GONE, request.kept)  # for what the hooks before the failing one have made
         raise
     finally:
         os.close(writing)
@@ -278,7 +293,8 @@ class PreparedExec:
 
 
 _EXEC_NAMESPACES = {"mnt": sys.CLONE_NEWNS, "pid": sys.CLONE_NEWPID, "uts": sys.CLONE_NEWUTS,
-                    "ipc": sys.CLONE_NEWIPC, "net": sys.CLONE_NEWNET, "cgroup": sys.CLONE_NEWCGROUP}  # fmt: skip
+                    "ipc": sys.CLONE_NEWIPC, "net": sys.CLONE_NEWNET, "cgroup": sys.CLONE_NEWCGROUP,
+                    "time": sys.CLONE_NEWTIME}  # fmt: skip
 
 
 def prepare_exec(request: ExecRequest, container_id: str) -> PreparedExec:

@@ -14,6 +14,7 @@ from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError, InvalidArgument
 from hakobune.linux import sockets
 from hakobune.linux.sockets import Socket
+from hakobune.oci import hooks
 from hakobune.oci.config import Config
 from hakobune.oci.init import messages, parent
 from hakobune.oci.init.child import Gate, Streams
@@ -57,6 +58,7 @@ def create(root: str, container_id: str, order: Order) -> tuple[Record, int]:
             delete.end(Cgroup.find(cgroup))
             raise
     except BaseException:
+        hooks.run_kept(hooks.GONE, container.directory)  # for what others have made for it
         container.forget()
         raise
     launched.far.close()
@@ -86,7 +88,7 @@ def _launch(container: Container, bundle: str, config: Config, order: Order) -> 
 
         gate = _gate(listener, near)
         request = parent.Request(bundle, (), streams, near, gate, preserve=order.preserve, made=made,
-                                 poststop=f"{container.directory}/{delete.POSTSTOP}")  # fmt: skip
+                                 kept=container.directory)  # fmt: skip
         pid, _cgroup, _config = parent.create(request, container.id)
         messages.say_pid(near, pid)
 

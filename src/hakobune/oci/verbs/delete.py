@@ -10,7 +10,6 @@ from hakobune.errors import FailedPrecondition, NotFound
 from hakobune.oci.status import Container
 
 SECONDS = 10.0
-POSTSTOP = "poststop"  # in the container's directory: the hooks for its end
 
 
 def delete(root: str, container_id: str, *, force: bool) -> None:
@@ -30,10 +29,10 @@ def delete(root: str, container_id: str, *, force: bool) -> None:
     if status in ("running", "paused") and not force:
         raise FailedPrecondition(f"cannot delete container {container_id} that is not stopped: {status}")
     end(Cgroup.find(record.cgroup))
-    if os.path.exists(f"{container.directory}/{POSTSTOP}"):
+    if os.path.exists(f"{container.directory}/poststop"):
         from hakobune.oci import hooks
 
-        for failed in hooks.run_after(f"{container.directory}/{POSTSTOP}"):
+        for failed in hooks.run_kept(hooks.GONE, container.directory):
             print(f"hako-runtime: {failed}", file=sys.stderr)
     container.forget()
 

@@ -32,3 +32,8 @@ def start(root: str, container_id: str) -> None:
     starter.close()
     if packet[:1] == messages.FAILED:
         raise messages.failure(packet)
+    if os.path.exists(f"{container.directory}/poststart"):
+        from hakobune.oci import hooks
+
+        for failed in hooks.run_kept(hooks.STARTED, container.directory):
+            os.write(2, f"hako-runtime: warning: {failed}\n".encode())

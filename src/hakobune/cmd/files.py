@@ -15,13 +15,16 @@ import errno
 import io
 import json
 import os
+import signal
 import sys
 
 from hakobune.errors import HakoError
 from hakobune.files import paths, reading, writing
 from hakobune.files.view import View, enter, parse
+from hakobune.linux.syscalls import PR_SET_PDEATHSIG, prctl
 
 _BUFFER = 1 << 18
+
 _KINDS = {
     errno.ENOENT: "NotFound", errno.ENOTDIR: "NotFound", errno.ENOSPC: "ResourceExhausted",
     errno.EDQUOT: "ResourceExhausted", errno.EROFS: "InvalidArgument",
@@ -31,6 +34,9 @@ _KINDS = {
 def main() -> int:
     """Run once; returns the exit code."""
     verb, view, *rest = sys.argv[1:]
+    prctl(
+        _PR_SET_PDEATHSIG, signal.SIGKILL
+    )  # an engine that was killed has nobody write to what the next one starts
     try:
         _run(verb, parse(view), rest)
         sys.stdout.buffer.flush()

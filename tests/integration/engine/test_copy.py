@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import subprocess
 import tarfile
@@ -16,6 +19,7 @@ from tests.integration.conftest import STARTER
 
 from hakobune.cli.http import quote
 from hakobune.testing.engine import PrivateEngine
+from hakobune.testing.processes import command_lines
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -298,6 +302,49 @@ def test_a_container_that_swaps_a_directory_for_a_link_all_the_time(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
 
+def test_a_volume_whose_place_is_swapped_for_a_link(engine: PrivateEngine, tmp_path: Path) -> None:
+    """The place of a volume lies in another one, which a second container has: it is never mounted, nor made, on the host."""
+    (tmp_path / "file").write_text("of the host")
+    ok(engine.hako("run", "-d", "--name", "outer", "-v", "shared:/s", STARTER, "sh", "-c",
+                   f"mkdir -p /s/real; ln -sfn {tmp_path} /s/link; mkdir -p /s/in; cd /s; while :; do "
+                   "mv in real/x; mv link in; mv in link; mv real/x in; done"))  # fmt: skip
+    ok(engine.hako("create", "--name", "inner", "-v", "shared:/s", "-v", "second:/s/in", STARTER))
+    mounts = Path("/proc/self/mountinfo").read_text()
+    until = time.monotonic() + 2
+    seen = []
+    while time.monotonic() < until:
+        put(engine, "inner", "/s/in", archive(("planted", tarfile.REGTYPE, b"x", "")))
+        seen.append(engine.hako("cp", "inner:/s/in", "-", text=False).stdout)
+    ok(engine.hako("rm", "-f", "inner", "outer"))
+    assert not any(b"of the host" in one for one in seen)  # type: ignore[operator]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+    assert Path("/proc/self/mountinfo").read_text().count(str(tmp_path)) == mounts.count(str(tmp_path))
+
+
+def test_compressed_archives_meet_no_program_and_no_module_of_the_container(
+    engine: PrivateEngine, tmp_path: Path
+) -> None:
+    """CVE-2019-14271: what unpacks is the engine's own, whatever lies in the container."""
+    for name in (
+        "lzma.py",
+        "bz2.py",
+        "sitecustomize.py",
+        "encodings.py",
+        "xz",
+        "unpigz",
+        "libnss_files.so.2",
+    ):
+        (tmp_path / name).write_text("import os; os.mknod('/planted')\n")
+    for place in ("/usr/bin/", "/usr/lib/", "/", "/tmp/"):
+        for file in tmp_path.iterdir():
+            ok(engine.hako("cp", str(file), f"live:{place}{file.name}"))
+    data = archive(("packed", tarfile.REGTYPE, b"x", ""))
+    for number, pack in enumerate((gzip.compress, bz2.compress, lzma.compress)):
+        assert put(engine, "live", "/d", pack(data)) == ""
+        ok(engine.hako("exec", "live", "mv", "/d/packed", f"/d/packed{number}"))
+    assert engine.hako("exec", "live", "test", "-e", "/planted").returncode == 1
+
+
 def test_the_user_owns_what_is_copied_with_archive(engine: PrivateEngine, copy: Copy, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x")
     ok(engine.hako("create", "--name", "owned", "-u", "7:8", STARTER))
@@ -318,3 +365,31 @@ def test_a_client_that_goes_in_the_middle(engine: PrivateEngine, tmp_path: Path)
     sock.close()
     ok(engine.hako("start", "half"))
     ok(engine.hako("rm", "-f", "half"))
+
+
+def test_an_engine_that_is_killed_in_the_middle() -> None:
+    """Nobody goes on with the container's files, and the next engine starts it."""
+    with PrivateEngine() as engine:
+        ok(engine.hako("create", "--name", "half", STARTER, "sleep", "600"))
+        sock = engine.client.connect()
+        sock.sendall(
+            b"PUT /containers/half/archive?path=/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+
+        def working() -> bool:
+            return any(
+                "hakobune.cmd.files" in line and str(engine.root) in line for _, line in command_lines()
+            )
+
+        while not working():
+            time.sleep(0.01)
+        engine.kill()
+        end = time.monotonic() + 5
+        while working():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        sock.close()
+        engine.start()
+        ok(engine.hako("start", "half"))
+        ok(engine.hako("cp", "/etc/passwd", "half:/put"))
+        ok(engine.hako("rm", "-f", "half"))

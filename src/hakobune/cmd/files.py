@@ -24,7 +24,6 @@ from hakobune.files.view import View, enter, parse
 from hakobune.linux.syscalls import PR_SET_PDEATHSIG, prctl
 
 _BUFFER = 1 << 18
-
 _KINDS = {
     errno.ENOENT: "NotFound", errno.ENOTDIR: "NotFound", errno.ENOSPC: "ResourceExhausted",
     errno.EDQUOT: "ResourceExhausted", errno.EROFS: "InvalidArgument",
@@ -34,9 +33,8 @@ _KINDS = {
 def main() -> int:
     """Run once; returns the exit code."""
     verb, view, *rest = sys.argv[1:]
-    prctl(
-        _PR_SET_PDEATHSIG, signal.SIGKILL
-    )  # an engine that was killed has nobody write to what the next one starts
+    # when an engine is killed, nobody goes on writing to what the next one starts
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
         _run(verb, parse(view), rest)
         sys.stdout.buffer.flush()

@@ -1,0 +1,62 @@
+"""The suite of task.runtime's Protocol on the runtime built in, on it as a program, on runc and on crun."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hakobune.cgroups.layout import detect
+from hakobune.task.runtime import Program
+from hakobune.testing import bundle
+from hakobune.testing.runtimes import CHECKS, Held, Make, adopting
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+NAMES = ("built in", "hako-runtime", "runc", "crun")
+
+
+def _program(name: str) -> str:
+    if name == "built in":
+        return ""
+    if name == "hako-runtime":
+        return str(Path(sys.executable).with_name(name))
+    found = shutil.which(name) or pytest.skip(f"peer not installed: {name}")
+    if name == "crun" and detect().mode == "hybrid":
+        pytest.skip("crun: cgroups in hybrid mode not supported, drop all controllers from cgroupv2")
+    return found
+
+
+@pytest.fixture(scope="module")
+def lower() -> Iterator[Path]:
+    top = Path(tempfile.mkdtemp(prefix="hr-", dir="/tmp"))
+    yield bundle.unpack_starter(top / "root")
+    shutil.rmtree(top)
+
+
+@pytest.fixture(params=NAMES)
+def make(request: pytest.FixtureRequest, tmp_path: Path, lower: Path) -> Iterator[Make]:
+    program = Program(_program(request.param))
+    made: list[Held] = []
+
+    def one(*args: str, **sections: object) -> Held:
+        found = bundle.make(tmp_path / f"s{len(made)}-{os.getpid()}", lower, args, **sections)  # type: ignore[arg-type]
+        made.append(Held(found, program))
+        return made[-1]
+
+    with adopting():
+        yield one
+        for held in made:
+            if not (held.bundle.path / "config.json").read_text().startswith('{"'):
+                continue
+            held.remove()
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/hakotest-{os.getpid()}"))
+
+
+@pytest.mark.parametrize("check", list(CHECKS))
+def test_suite(make: Make, check: str) -> None:
+    CHECKS[check](make)

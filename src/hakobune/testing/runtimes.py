@@ -24,7 +24,7 @@ from hakobune.linux.sockets import Socket
 from hakobune.oci.init import messages
 from hakobune.oci.init.child import Streams
 from hakobune.task import runtimes, worker
-from hakobune.task.runtime import Creation, Program, Running, Runtime
+from hakobune.task.runtime import GONE, STARTED, Creation, Program, Running, Runtime
 from hakobune.testing.bundle import Bundle
 
 SECONDS = 20.0
@@ -88,6 +88,7 @@ class Held:
         if self.runtime.gated:
             self._far.send(messages.START)
             self._hear_end(self._far)
+            self.runtime.after(STARTED, self.bundle.id, str(self.bundle.path))
         else:
             pid, far = worker.start(lambda _near: self.runtime.start(self._running()))
             self._hear_end(far)
@@ -132,7 +133,7 @@ class Held:
         if self.pid:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self.pid, 0)
-        said = self.runtime.after(self.bundle.id, str(self.bundle.path))
+        said = self.runtime.after(GONE, self.bundle.id, str(self.bundle.path))
         self.cgroup.delete(SECONDS, remove_empty_parents=True)
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
@@ -327,7 +328,7 @@ def _hooks_of_the_end(make: Make) -> None:
     held.create()
     held.start()
     held.wait()
-    assert held.runtime.owes(str(held.bundle.path))
+    assert held.runtime.owes(GONE, str(held.bundle.path))
     assert not told.exists()
     assert list(held.remove()) == []
     lines = told.read_text().splitlines()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 import subprocess
 import tarfile
 import time
@@ -298,3 +299,44 @@ def test_killed_at_each_step_of_a_commit(tmp_path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             (tmp_path / "engine.commit.named").unlink()
         ok(engine, "commit", "busy", "made:2")
+
+
+@pytest.mark.parametrize(
+    "point", ["containerd.snapshot.directories", "containerd.snapshot.made", "containerd.snapshot.forgotten"]
+)
+def test_the_manager_is_killed_in_the_middle_of_a_commit(tmp_path: Path, point: str) -> None:
+    """The client is told, or it went well after all; the container goes on, and the next commit works."""
+    with PrivateEngine(environment={"HAKOBUNE_FAILPOINT": str(tmp_path)}) as engine:
+        ok(engine, "run", "-d", "--name", "busy", STARTER, "sh", "-c", "echo x >/x; sleep 600")
+        manager = engine.daemons()["hako-containerd"]
+        (tmp_path / point).touch()
+        done = engine.hako("commit", "busy", "made:1")
+        assert not (tmp_path / point).exists(), "it was never reached"
+        until(lambda: engine.daemons().get("hako-containerd", manager) != manager)
+        until(lambda: engine.hako("exec", "busy", "cat", "/x").stdout == "x\n")
+        assert ok(engine, "inspect", "-f", "{{.State.Status}}", "busy") == "running"
+        assert (engine.hako("inspect", "made:1").returncode == 0) == (done.returncode == 0), done.stderr
+        ok(engine, "commit", "busy", "made:2")
+        assert ok(engine, "run", "--rm", "made:2", "cat", "/x") == "x"
+
+
+def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    """A clear word, nothing is left of the image, and the container goes on."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=88m", "tight", tmp_path], check=True)
+    try:
+        engine = PrivateEngine()
+        (engine.root / "d").symlink_to(tmp_path)
+        with engine:
+            work = "head -c 16000000 /dev/urandom >/big; touch /ready; sleep 600"
+            ok(engine, "run", "-d", "--name", "busy", STARTER, "sh", "-c", work)
+            until(lambda: engine.hako("exec", "busy", "test", "-e", "/ready").returncode == 0)
+            before, images = shutil.disk_usage(tmp_path).used, ok(engine, "images", "-aq")
+            done = engine.hako("commit", "busy", "made:1")
+            assert (done.returncode, "no space left" in done.stderr.lower()) == (1, True), done.stderr
+            assert ok(engine, "inspect", "-f", "{{.State.Status}}", "busy") == "running"
+            assert ok(engine, "images", "-aq") == images
+            until(lambda: shutil.disk_usage(tmp_path).used < before + 1_000_000)
+            ok(engine, "exec", "busy", "rm", "/big")
+            ok(engine, "commit", "busy", "made:1")
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=False)

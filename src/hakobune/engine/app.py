@@ -36,6 +36,8 @@ from hakobune.engine.images import layer
 from hakobune.engine.images.images import Images
 from hakobune.engine.images.pressure import MIGRATION as IMAGE_USE
 from hakobune.engine.images.pressure import Pressure
+from hakobune.engine.images.remembered import MIGRATION as IMAGE_CONTENT
+from hakobune.engine.images.remembered import Remembered
 from hakobune.engine.runtime import ContainerdRuntime, Ended, OutOfMemory
 from hakobune.engine.runtimes import Runtimes
 from hakobune.engine.succession import Succession
@@ -125,7 +127,7 @@ class App:
     def _open_rooms(self) -> None:
         config = self._config
         self._database = Database.open(
-            f"{config.data_root}/engine.db", [CONTAINERS, EXECS, VOLUMES, IMAGE_USE]
+            f"{config.data_root}/engine.db", [CONTAINERS, EXECS, VOLUMES, IMAGE_USE, IMAGE_CONTENT]
         )
         self._ends.callback(self._database.close)
         self._net_database = Database.open(f"{config.data_root}/network.db", net_store.MIGRATIONS)
@@ -147,6 +149,7 @@ class App:
             self._client,
             self._bus,
             lambda image: [(one.id, one.state.running) for one in store if one.image == image],
+            Remembered(self._database),
         )
         self._execs = Execs(self._database)
         options = dict(config.log_opts)

@@ -158,6 +158,7 @@ async def _named(images: Images, full: str, target: Descriptor) -> bytes:
         name = reference.parse(full).whole()
     wanted = str(name) if name else NAMELESS + target.digest
     async with images.catalogue.lock:
+        images.catalogue.forget(target.digest)
         await images.catalogue.put(wanted, target)
         if wanted != full:
             await images.catalogue.drop(full)

@@ -1,7 +1,7 @@
 """Which names there are and what they stand for, read from containerd and remembered.
 
 A record of a name is believed for `FRESH_SECONDS`, since somebody else may change it below us; what we write
-counts at once. Content never changes, so it is read once. Names that end in `@<digest>` under `<none>` keep
+counts at once. Content does not change but by a pull or a load, so it is read once, also over the engine's ends. Names that end in `@<digest>` under `<none>` keep
 images that have no name. Imports: containerd.client, spec.
 """
 
@@ -18,6 +18,7 @@ from typing import Any
 from hakobune.containerd.client import Client
 from hakobune.containerd.client.images import Image as Record
 from hakobune.engine.images.model import Content, Image, chains, created_of, host_platform
+from hakobune.engine.images.remembered import Remembered
 from hakobune.errors import AlreadyExists, DataLoss, HakoError, NotFound
 from hakobune.spec import reference
 from hakobune.spec.descriptor import Descriptor
@@ -28,10 +29,14 @@ _AT_ONCE = 16  # images that are read at the same time, after a start
 
 
 class Catalogue:
-    """Belongs to the loop's thread. Writers of names hold `lock`, so that they see each other's work."""
+    """Belongs to the loop's thread. Writers of names hold `lock`, so that they see each other's work.
 
-    def __init__(self, client: Client) -> None:
+    `remembered` is what an engine before us has read.
+    """
+
+    def __init__(self, client: Client, remembered: Remembered | None = None) -> None:
         self._client = client
+        self._remembered = remembered
         self._contents: dict[str, Content] = {}  # manifest digest -> content
         self._sizes: dict[str, int] = {}  # committed snapshot -> bytes
         self._records: dict[str, tuple[Record, float]] = {}  # full name -> record, when it was read
@@ -55,9 +60,15 @@ class Catalogue:
         self._records = {record.name: (record, now) for record in found}
         known = {record.target.digest for record in found}
         for digest in [digest for digest in self._contents if digest not in known]:
-            del self._contents[digest]
+            self.forget(digest)
         self._sizes.clear()
         return found
+
+    def forget(self, digest: str) -> None:
+        """It may stand for something else now, as a list of which one more platform was fetched."""
+        self._contents.pop(digest, None)
+        if self._remembered is not None:
+            self._remembered.forget([digest])
 
     async def content(self, target: Descriptor) -> Content:
         """What a record stands for. Raises DataLoss when parts are missing, HakoError."""
@@ -68,6 +79,8 @@ class Catalogue:
             except (NotFound, ValueError, KeyError, TypeError) as err:
                 raise DataLoss(f"image {target.digest} is not whole: {err}") from err
             self._contents[target.digest] = known
+            if self._remembered is not None:
+                self._remembered.keep(known)
         return known
 
     async def _load(self, target: Descriptor) -> Content:
@@ -140,6 +153,7 @@ class Catalogue:
 
     async def _read(self, targets: Sequence[Descriptor]) -> None:
         """Remember their content, but for what is not whole or not ours."""
+        targets = await self._recalled(targets)
         turns = asyncio.Semaphore(_AT_ONCE)
 
         async def one(target: Descriptor) -> None:
@@ -148,6 +162,22 @@ class Catalogue:
                     await self.content(target)
 
         await asyncio.gather(*map(one, targets))
+
+    async def _recalled(self, targets: Sequence[Descriptor]) -> Sequence[Descriptor]:
+        """Take what an engine before us has read, as far as its parts are still there; those that are left to read."""
+        wanted = {target.digest for target in targets}
+        if self._remembered is None or not (known := self._remembered.of(wanted)):
+            return targets
+        if not self._contents:  # the first time: rows of images that are no more
+            self._remembered.forget(self._remembered.digests() - wanted)
+        blobs = {info.digest for info in await self._client.content.list()}
+        snapshots = {one.name for one in await self._client.snapshots.list()}
+        for content in known:
+            if {content.target.digest, content.id} <= blobs and (
+                not content.chain or content.chain in snapshots
+            ):
+                self._contents[content.target.digest] = content
+        return [target for target in targets if target.digest not in self._contents]
 
     async def put(self, full: str, target: Descriptor) -> None:
         """Let a name stand for this; what loses its last name by it is kept without one. Needs `lock`."""
@@ -173,6 +203,9 @@ class Catalogue:
         """After `hold`, however it went: what has a name needs none of the other kind. Needs `lock`."""
         self._records.pop(full, None)
         records = await self._client.images.list()
+        for one in records:
+            if one.name == full:
+                self.forget(one.target.digest)
         named = {one.target.digest for one in records if not one.name.startswith(NAMELESS)}
         ours = {one.target.digest for one in records if one.name == full}
         for digest in (ours | ({held.target.digest} if held else set())) & named:

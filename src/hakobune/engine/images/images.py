@@ -13,6 +13,7 @@ from typing import Protocol
 from hakobune.containerd.client import Client
 from hakobune.engine.images.catalogue import Catalogue
 from hakobune.engine.images.model import Image
+from hakobune.engine.images.remembered import Remembered
 from hakobune.engine.images.starter import STARTER, Starter
 from hakobune.errors import InvalidArgument, NotFound
 from hakobune.spec import reference
@@ -32,10 +33,10 @@ class Bus(Protocol):
 class Images:
     """`users(image id)` tells which containers were made of it: (id, whether it runs)."""
 
-    def __init__(self, client: Client, bus: Bus, users: Users) -> None:
+    def __init__(self, client: Client, bus: Bus, users: Users, remembered: Remembered | None = None) -> None:
         self.client = client
         self.users = users
-        self.catalogue = Catalogue(client)
+        self.catalogue = Catalogue(client, remembered)
         self.starter = Starter(client, self.catalogue)
         self.used: dict[str, int] = {}  # id -> when a container was made of it last, in nanoseconds
         self._bus = bus

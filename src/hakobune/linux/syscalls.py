@@ -113,6 +113,7 @@ MOUNT_ATTR_ATIME = 0x70
 MOUNT_ATTR_NOATIME = 0x10
 MOUNT_ATTR_STRICTATIME = 0x20
 MOUNT_ATTR_NODIRATIME = 0x80
+MOUNT_ATTR_IDMAP = 0x00100000
 MOUNT_ATTR_NOSYMFOLLOW = 0x200000
 
 # <linux/openat2.h>
@@ -305,10 +306,11 @@ def move_mount(from_fd: int, to_fd: int) -> None:
 
 
 def mount_setattr(
-    fd: int, *, attr_set: int = 0, attr_clear: int = 0, propagation: int = 0, recursive: bool = False
-) -> None:
-    """mount_setattr(2) on the mount at descriptor `fd`."""
-    attr = struct.pack("=QQQQ", attr_set, attr_clear, propagation, 0)
+    fd: int, *, attr_set: int = 0, attr_clear: int = 0, propagation: int = 0, recursive: bool = False,
+    user_namespace: int = 0,
+) -> None:  # fmt: skip
+    """mount_setattr(2) on the mount at descriptor `fd`; `user_namespace` is a descriptor, for MOUNT_ATTR_IDMAP."""
+    attr = struct.pack("=QQQQ", attr_set, attr_clear, propagation, user_namespace)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     _call("mount_setattr", fd, b"", flags, attr, len(attr))
 

@@ -1,8 +1,8 @@
 """config.json, parsed once into frozen data (runtime-spec 1.x: config.md, config-linux.md).
 
 Every error names the field, as `linux.namespaces[2].type: ...`. What is not understood here is kept
-out: inner code never sees the raw document, but for `resources`, `seccomp` and `hooks`, whose own
-modules parse them. No I/O, no kernel. Imports: errors.
+out: inner code never sees the raw document, but for `resources`, `seccomp`, `hooks` and
+what is rare, whose own modules parse them. No I/O, no kernel. Imports: errors.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from hakobune.record import Any, dataclass
 from hakobune.spec.mount import Mount
 
 NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
+RARE = ("scheduler", "ioPriority", "execCPUAffinity")
 CAPABILITY_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
 
@@ -45,6 +46,7 @@ class Process:
     oom_score_adj: int | None
     apparmor_profile: str
     selinux_label: str
+    rare: Mapping[str, Any]  # what few ask for, as it stands: see init.tuning
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,10 @@ class Device:
     gid: int
 
 
+IdMap = tuple[tuple[int, int, int], ...]  # (containerID, hostID, size)
+IdMaps = tuple[IdMap, IdMap]  # of users, of groups
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """A whole container, as one value."""
@@ -79,6 +85,7 @@ class Config:
     hostname: str
     domainname: str
     mounts: tuple[Mount, ...]
+    id_maps: Mapping[int, IdMaps]  # number of a mount -> how its owners are shown
     namespaces: tuple[Namespace, ...]
     devices: tuple[Device, ...]
     masked_paths: tuple[str, ...]
@@ -90,6 +97,7 @@ class Config:
     hooks: Mapping[str, Any]
     annotations: Mapping[str, str]
     time_offsets: Mapping[str, tuple[int, int]]  # clock -> (seconds, nanoseconds)
+    personality: Mapping[str, Any] | None
 
     def new(self, kind: str) -> bool:
         """Whether a namespace of this kind is made for the container."""
@@ -198,6 +206,7 @@ def parse_process(doc: Mapping[str, Any], *, at: str = "process.") -> Process:
         oom_score_adj=_get(doc, "oomScoreAdj", int, None, at=at),
         apparmor_profile=_get(doc, "apparmorProfile", str, "", at=at),
         selinux_label=_get(doc, "selinuxLabel", str, "", at=at),
+        rare={name: doc[name] for name in RARE if doc.get(name) is not None},
     )
 
 
@@ -213,6 +222,32 @@ def _mount(doc: Mapping[str, Any], at: str) -> Mount:
         target,
         _strings(doc, "options", at=at),
     )
+
+
+def _id_map(doc: Mapping[str, Any], field: str, at: str) -> IdMap:
+    found = []
+    for index, line in enumerate(_objects(doc, field, at=at)):
+        here = f"{at}{field}[{index}]."
+        numbers = tuple(_get(line, name, int, 0, at=here) for name in ("containerID", "hostID", "size"))
+        if not (
+            0 <= numbers[0] <= 0xFFFFFFFF and 0 <= numbers[1] <= 0xFFFFFFFF and 0 < numbers[2] <= 0xFFFFFFFF
+        ):
+            raise InvalidArgument(f"{here[:-1]}: {numbers} are no ids and a size")
+        found.append((numbers[0], numbers[1], numbers[2]))
+    return tuple(found)
+
+
+def _id_maps(mounts: Sequence[Mapping[str, Any]]) -> Mapping[int, IdMaps]:
+    found: dict[int, IdMaps] = {}
+    for index, doc in enumerate(mounts):
+        maps = tuple(_id_map(doc, name, f"mounts[{index}].") for name in ("uidMappings", "gidMappings"))
+        if bool(maps[0]) != bool(maps[1]):
+            raise InvalidArgument(f"mounts[{index}]: uidMappings and gidMappings belong together")
+        if maps[0]:
+            found[index] = maps[0], maps[1]
+        elif {"idmap", "ridmap"} & set(doc.get("options") or ()):
+            raise InvalidArgument(f"mounts[{index}]: idmap without uidMappings and gidMappings")
+    return found
 
 
 def _namespaces(linux: Mapping[str, Any]) -> tuple[Namespace, ...]:
@@ -288,6 +323,7 @@ def parse(doc: Any) -> Config:
         hostname=_get(doc, "hostname", str, ""),
         domainname=_get(doc, "domainname", str, ""),
         mounts=tuple(_mount(m, f"mounts[{i}].") for i, m in enumerate(_objects(doc, "mounts"))),
+        id_maps=_id_maps(_objects(doc, "mounts")),
         namespaces=_namespaces(linux),
         devices=tuple(
             _device(d, f"linux.devices[{i}].") for i, d in enumerate(_objects(linux, "devices", at="linux."))
@@ -301,4 +337,5 @@ def parse(doc: Any) -> Config:
         hooks=_get(doc, "hooks", dict, {}),
         annotations=_annotations(doc),
         time_offsets=_time_offsets(linux),
+        personality=_get(linux, "personality", dict, None, at="linux."),
     )

@@ -485,3 +485,131 @@ def test_what_callers_of_runc_match_on(hako: Runtime) -> None:
     assert "cannot exec in a stopped container" in hako("exec", name, "true", check=False).stderr
     said = [json.loads(line)["msg"] for line in (hako.place / "log").read_text().splitlines()]
     assert said[-1] == "cannot exec in a stopped container"
+
+
+def edited(path: str, **process: Any) -> None:
+    """More of `process`; `linux` is another section."""
+    document = json.loads(Path(path, "config.json").read_text())
+    document["linux"] |= process.pop("linux", {})
+    document["process"] |= process
+    Path(path, "config.json").write_text(json.dumps(document))
+
+
+def test_how_the_processor_is_shared_out(hako: Runtime) -> None:
+    path = hako.bundle("sh", "-c", "sleep 60; true")
+    edited(
+        path, scheduler={"policy": "SCHED_BATCH", "nice": 7, "flags": ["SCHED_FLAG_RESET_ON_FORK"]},
+        ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 6}, linux={"personality": {"domain": "LINUX32"}},
+    )  # fmt: skip
+    name = Path(path).name
+    hako("run", "-d", "--bundle", path, name, stdout=subprocess.DEVNULL)
+    pid = json.loads(hako("state", name).stdout)["pid"]
+    assert os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK == os.SCHED_BATCH
+    assert os.sched_getscheduler(pid) & os.SCHED_RESET_ON_FORK
+    assert os.getpriority(os.PRIO_PROCESS, pid) == 7
+    assert Path(f"/proc/{pid}/personality").read_text().strip() == "00000008"
+    assert (
+        subprocess.run(["ionice", "-p", str(pid)], capture_output=True, text=True).stdout
+        == "best-effort: prio 6\n"
+    )
+    assert hako("exec", name, "cat", "/proc/self/personality").stdout.strip() == "00000008"
+    process = {"args": ["sh", "-c", "grep Cpus_allowed_list /proc/self/status"], "cwd": "/", "user": {},
+               "execCPUAffinity": {"initial": "0-1", "final": "1"}}  # fmt: skip
+    Path(path, "process.json").write_text(json.dumps(process))
+    assert hako("exec", "--process", f"{path}/process.json", name).stdout.split() == [
+        "Cpus_allowed_list:",
+        "1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"scheduler": {"policy": "SCHED_FAST"}}, "process.scheduler.policy: 'SCHED_FAST' is not"),
+        ({"scheduler": {"policy": "SCHED_OTHER", "nice": 20}}, "process.scheduler.nice: 20 is not"),
+        ({"scheduler": {"policy": "SCHED_OTHER", "flags": ["X"]}}, "process.scheduler.flags[0]: 'X'"),
+        (
+            {"scheduler": {"policy": "SCHED_DEADLINE", "runtime": 9, "deadline": 1, "period": 1}},
+            "process.scheduler: ",
+        ),
+        ({"ioPriority": {"class": "BE"}}, "process.ioPriority.class: 'BE'"),
+        ({"ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 8}}, "process.ioPriority.priority: 8"),
+        (
+            {"execCPUAffinity": {"final": "x"}},
+            "process.execCPUAffinity.final: 'x' is not a list of processors",
+        ),
+        ({"linux": {"personality": {"domain": "BSD"}}}, "linux.personality.domain: 'BSD'"),
+        ({"linux": {"personality": {"domain": "LINUX", "flags": ["X"]}}}, "linux.personality.flags: "),
+    ],
+)
+def test_what_is_wrong_about_it_is_named(hako: Runtime, sections: dict[str, Any], words: str) -> None:
+    path = hako.bundle("true")
+    edited(path, **sections)
+    refused = hako("create", "--bundle", path, Path(path).name, check=False)
+    assert refused.returncode
+    assert words in refused.stderr
+
+
+def test_owners_of_a_mount_are_mapped(hako: Runtime) -> None:
+    """Files of user 1000 outside are user 7's inside, and what root 0..6 would write is nobody's."""
+    shared = hako.place / "shared"
+    shared.mkdir()
+    (shared / "file").touch()
+    for place in (shared, shared / "file"):
+        os.chown(place, 1000, 2000)
+    path = hako.bundle(
+        "sh",
+        "-c",
+        "stat -c '%u %g' /in/file; stat -c '%u %g' /plain/file; echo x > /in/new; stat -c '%u %g' /in/new",
+    )
+    document = json.loads(Path(path, "config.json").read_text())
+    maps = {"uidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}, {"containerID": 1000, "hostID": 7, "size": 1}],
+            "gidMappings": [{"containerID": 2000, "hostID": 8, "size": 1}]}  # fmt: skip
+    document["mounts"] += [
+        {"destination": "/in", "source": str(shared), "options": ["bind", "idmap"], **maps},
+        {"destination": "/plain", "source": str(shared), "options": ["bind"]},
+    ]
+    Path(path, "config.json").write_text(json.dumps(document))
+    done = hako("run", "--bundle", path, Path(path).name, check=False)
+    assert done.stdout.splitlines()[:2] == ["7 8", "1000 2000"]
+    for index, (change, words) in enumerate((
+        ({"uidMappings": []}, "mounts[0]: uidMappings and gidMappings belong together"),
+        ({"uidMappings": [], "gidMappings": []}, "mounts[0]: idmap without"),
+        ({"uidMappings": [{"containerID": 0, "hostID": 0}]}, "mounts[0].uidMappings[0]: (0, 0, 0) are no ids"),
+        ({"uidMappings": [{"containerID": 0, "hostID": 0, "size": 9}] * 2}, "mounts[0].uidMappings, gidMappings: "),
+    )):  # fmt: skip
+        document["mounts"] = [
+            {"destination": "/in", "source": str(shared), "options": ["bind", "idmap"], **maps, **change}
+        ]
+        Path(path, "config.json").write_text(json.dumps(document))
+        refused = hako("create", "--bundle", path, f"{Path(path).name}-{index}", check=False)
+        assert words in refused.stderr
+
+
+def test_namespaces_that_others_have_made(hako: Runtime) -> None:
+    """All of them by path; the host's hooks still run in the host's."""
+    kinds = {"mount": "mnt", "network": "net", "uts": "uts", "ipc": "ipc"}
+    told = hako.place / "ns"
+    path = hako.bundle(
+        "sh", "-c", "readlink /proc/self/ns/mnt /proc/self/ns/net /proc/self/ns/uts /proc/self/ns/ipc"
+    )
+    with subprocess.Popen(["unshare", "-m", "-n", "-u", "-i", "sleep", "600"]) as other:
+        mine = os.readlink("/proc/self/ns/mnt")
+        while os.readlink(f"/proc/{other.pid}/ns/ipc") == os.readlink("/proc/self/ns/ipc"):
+            time.sleep(0.01)
+        theirs = [os.readlink(f"/proc/{other.pid}/ns/{name}") for name in kinds.values()]
+        document = json.loads(Path(path, "config.json").read_text())
+        document["linux"]["namespaces"] = [{"type": "pid"}] + [
+            {"type": kind, "path": f"/proc/{other.pid}/ns/{name}"} for kind, name in kinds.items()
+        ]
+        document["hooks"] = {"createRuntime": [hook(f"readlink /proc/self/ns/mnt > {told}")]}
+        document["hostname"] = ""
+        Path(path, "config.json").write_text(json.dumps(document))
+        done = hako("run", "--bundle", path, Path(path).name)
+        assert done.stdout.split() == theirs
+        assert told.read_text().strip() == mine
+        other.kill()
+    document["linux"]["namespaces"] = [{"type": "pid"}]
+    Path(path, "config.json").write_text(json.dumps(document))
+    refused = hako("create", "--bundle", path, Path(path).name, check=False)
+    assert "linux.namespaces: a mount namespace is needed" in refused.stderr

@@ -47,6 +47,7 @@ class Entry:
     near: Socket
     gate: Gate
     preserve: int = 0  # descriptors from 3 on which the program inherits
+    tune: Callable[[], None] | None = None  # see init.tuning
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,8 @@ def finish(
     if streams is not None:
         _take_streams(streams, process.uid, process.gid)
     privileges.set_limits(process.rlimits, warnings)
+    if entry.tune is not None:
+        entry.tune()
     for fd in range(3, 3 + entry.preserve):
         os.set_inheritable(fd, True)
     sys.close_range(3 + entry.preserve, cloexec=True)
@@ -213,6 +216,8 @@ def spawn(entry: Entry, warnings: list[str], passwd: bytes) -> None:
     assert streams is not None
     _take_streams(streams, process.uid, process.gid)
     privileges.set_limits(process.rlimits, warnings)
+    if entry.tune is not None:
+        entry.tune()
     sys.close_range(3, cloexec=True)
     path, env = _shed(entry, warnings, passwd)
     if process.no_new_privileges and entry.seccomp is not None:

@@ -17,11 +17,12 @@ from hakobune.cgroups import devices
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError, InvalidArgument, NotFound, Unimplemented
 from hakobune.failpoint import reach
+from hakobune.linux import idmap
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
 from hakobune.oci import hooks, known, seccomp
 from hakobune.oci.config import Config, Process, parse, parse_process
-from hakobune.oci.init import kept, messages
+from hakobune.oci.init import kept, messages, tuning
 from hakobune.oci.init.child import (
     Birth,
     Entry,
@@ -50,6 +51,8 @@ _CLONE_FLAGS = {
     "network": sys.CLONE_NEWNET,
 }
 _JOIN_FLAGS = _CLONE_FLAGS | {"cgroup": sys.CLONE_NEWCGROUP, "time": sys.CLONE_NEWTIME}
+_FILES = {"mount": "mnt", "uts": "uts", "ipc": "ipc", "pid": "pid_for_children", "network": "net", "cgroup": "cgroup",
+          "time": "time_for_children"}  # fmt: skip
 MAX_CONFIG = 8 << 20  # bytes
 
 
@@ -115,31 +118,48 @@ def _check(config: Config) -> Process:
     for namespace in config.namespaces:
         if namespace.type == "user":
             raise Unimplemented(f"linux.namespaces: {namespace.type!r} is not supported yet")
-    if not config.new("mount"):
-        raise InvalidArgument("linux.namespaces: a new mount namespace is needed")
+    if not any(namespace.type == "mount" for namespace in config.namespaces):
+        raise InvalidArgument(
+            "linux.namespaces: a mount namespace is needed, new or by path: without one its mounts would stay on the host"
+        )
     hooks.check(config.hooks)
     if config.process is None:
         raise InvalidArgument("process: is needed to create a container")
     return config.process
 
 
-def _join_given(config: Config) -> int:
-    """Enter the namespaces that are given by path (the child inherits them); the flags of the new ones."""
+Way = tuple[int, int]  # descriptor of a namespace, its CLONE flag
+
+
+def _join_given(config: Config) -> tuple[int, list[Way]]:
+    """Enter the namespaces that are given by path (the child inherits them): (flags of the new ones, the ways back)."""
     flags = 0
+    back: list[Way] = []
     for namespace in config.namespaces:
         if not namespace.path:
             flags |= _CLONE_FLAGS.get(namespace.type, 0)
             if namespace.type == "time":
                 _prepare_time(config.time_offsets)
             continue
+        flag = _JOIN_FLAGS[namespace.type]
         try:
             fd = os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC)
-            sys.setns(fd, _JOIN_FLAGS[namespace.type])
+            back.append(
+                (os.open(f"/proc/self/ns/{_FILES[namespace.type]}", os.O_RDONLY | os.O_CLOEXEC), flag)
+            )
+            sys.setns(fd, flag)
             os.close(fd)
         except OSError as err:
             raise OSError(err.errno, f"join {namespace.type} namespace: {(err.strerror or '').lower()}",
                           namespace.path) from err  # fmt: skip
-    return flags
+    return flags, back
+
+
+def _go_back(ways: Sequence[Way]) -> None:
+    """What the host's hooks see is the host."""
+    for fd, flag in reversed(ways):
+        sys.setns(fd, flag)
+        os.close(fd)
 
 
 def _prepare_time(offsets: Mapping[str, tuple[int, int]]) -> None:
@@ -152,6 +172,21 @@ def _prepare_time(offsets: Mapping[str, tuple[int, int]]) -> None:
                 file.write(lines)
         except OSError as err:
             raise InvalidArgument(f"linux.timeOffsets: {dict(offsets)}: {err.strerror}") from err
+
+
+def _mapped(config: Config) -> Mapping[int, int]:
+    """A user namespace for each mount that has maps of its own: while we see the host's processes by their numbers."""
+    if not config.id_maps:
+        return plans.NOT_MAPPED
+    found = {}
+    for number, maps in config.id_maps.items():
+        try:
+            found[number] = idmap.user_namespace(*maps)
+        except OSError as err:
+            raise InvalidArgument(
+                f"mounts[{number}].uidMappings, gidMappings: {err.strerror}: {maps}"
+            ) from err
+    return found
 
 
 def _cgroup_steps(cgroup: Cgroup, config: Config) -> plans.CgroupMounts:
@@ -183,25 +218,27 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
     """
     config = load(request.bundle)
     process = _check(config)
+    tune = _tune(process, config.personality)
     program, program_flags = _seccomp(config, request.bundle)
-    if request.filter:
+    if request.filter and config.personality is None:
         kept.write(request.filter, kept.Filter(program, program_flags, _spawnable(config)))
     rootfs = config.root if config.root.startswith("/") else f"{request.bundle}/{config.root}"
     cgroup = _make_cgroup(cgroup_path(config, container_id), config)
     try:
         request.made(cgroup, config)
         reach("oci.create.cgroup")
-        plan = plans.build(config, request.rootfs, _cgroup_steps(cgroup, config))
+        plan = plans.build(config, request.rootfs, _cgroup_steps(cgroup, config), _mapped(config))
         entry = Entry(process, request.streams, cgroup.open_tasks(), program, program_flags, request.near,
-                      request.gate, request.preserve)  # fmt: skip
+                      request.gate, request.preserve, tune)  # fmt: skip
 
         def told(status: str, pid: int) -> bytes:
             return hooks.state(container_id, status, pid, request.bundle, config.annotations)
 
         birth = Birth(entry, config, rootfs, plan, told, _hold(config))
-        flags = _join_given(config)
+        flags, back = _join_given(config)
         request.planned()
         pid = _clone(birth, cgroup, flags, parent=request.clone_parent)
+        _go_back(back)
         reach("oci.create.cloned")
         _run_hooks(birth, request, pid)
     except BaseException:
@@ -304,14 +341,16 @@ def prepare_exec(request: ExecRequest, container_id: str) -> PreparedExec:
     except ValueError as err:
         raise InvalidArgument(f"process: is not JSON: {err}") from err
     found = kept.read(request.filter) if request.cgroup and request.filter else None
+    personality: Mapping[str, Any] | None = None
     if found is not None:
         cgroup = Cgroup.find(request.cgroup)
     else:
         config = load(request.bundle)
         found = kept.Filter(*_seccomp(config, request.bundle), spawnable=False)
+        personality = config.personality
         cgroup = Cgroup.find(cgroup_path(config, container_id))
     entry = Entry(process, None, cgroup.open_tasks(), found.program, found.flags, request.near, request.gate,
-                  request.preserve)  # fmt: skip
+                  request.preserve, _tune(process, personality))  # fmt: skip
     if request.clone_parent and found.spawnable and not process.terminal and not request.preserve:
         return PreparedExec(request, entry, spawn=True)
     return PreparedExec(request, entry, cgroup.unified_fd())
@@ -329,6 +368,8 @@ def exec_process(prepared: PreparedExec, streams: Streams | None, size: messages
     if size is not None:
         entry = replace(entry, process=replace(entry.process, console_size=size))
     score(entry.process, warnings)
+    if "execCPUAffinity" in entry.process.rare:
+        _set_first_affinity(entry.process)
     _enter(request.init_pid, request.init_pidfd)
     forget_signals()
     inherit(entry.process, warnings)
@@ -342,6 +383,17 @@ def exec_process(prepared: PreparedExec, streams: Streams | None, size: messages
     if pid == 0:
         _become_exec(entry, warnings, root, passwd)
     messages.say_pid(request.near, pid)
+
+
+def _tune(process: Process, personality: Mapping[str, Any] | None) -> Callable[[], None] | None:
+    if not process.rare and personality is None:
+        return None
+    return tuning.prepared(process.rare, personality)
+
+
+def _set_first_affinity(process: Process) -> None:
+    if (act := tuning.first_affinity(process.rare)) is not None:
+        act()
 
 
 def _spawnable(config: Config) -> bool:

@@ -48,6 +48,8 @@ class Options:
     propagation: int = 0
     propagation_recursive: bool = False
     copy_up: bool = False
+    idmap: bool = False
+    idmap_recursive: bool = False
     data: tuple[str, ...] = ()
 
 
@@ -70,6 +72,7 @@ def parse(options: tuple[str, ...]) -> Options:
     """Sort the words of one mount; unknown words are the file system's own."""
     plain = recursive = (0, 0)
     bind = rbind = copy_up = False
+    idmap = ridmap = False
     spread: tuple[int, bool] = (0, False)
     data: list[str] = []
     for word in options:
@@ -83,12 +86,14 @@ def parse(options: tuple[str, ...]) -> Options:
             spread = found
         elif word == "tmpcopyup":
             copy_up = True
+        elif word in ("idmap", "ridmap"):
+            idmap, ridmap = True, ridmap or word == "ridmap"
         elif word not in _WITHOUT_MEANING:
             data.append(word)
-    return Options(bind, rbind, *plain, *recursive, *spread, copy_up, tuple(data))
+    return Options(bind, rbind, *plain, *recursive, *spread, copy_up, idmap, ridmap, tuple(data))
 
 
 NAMES = frozenset(
     (*_ATTRS, *(f"r{name}" for name in _ATTRS), *_PROPAGATION, *(f"r{name}" for name in _PROPAGATION),
-     *_WITHOUT_MEANING, "bind", "rbind", "tmpcopyup")
+     *_WITHOUT_MEANING, "bind", "rbind", "tmpcopyup", "idmap", "ridmap")
 )  # fmt: skip

@@ -6,7 +6,7 @@ read-only and masked paths (they lie on top of the mounts), working directory, p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hakobune.errors import InvalidArgument
 from hakobune.linux import syscalls as sys
@@ -36,17 +36,18 @@ LINKS = (
     ("ptmx", "pts/ptmx"),
 )
 
+NOT_MAPPED: Mapping[int, int] = {}
 CgroupMounts = Callable[[Mount], Sequence[steps.Step]]
 
 
-def _mount_step(item: Mount, cgroup: CgroupMounts) -> Sequence[steps.Step]:
+def _mount_step(item: Mount, cgroup: CgroupMounts, mapped: int) -> Sequence[steps.Step]:
     parsed = opts.parse(item.options)
     if item.type == "cgroup":
         return cgroup(item)
     if parsed.bind or item.type == "bind":
-        return [steps.Bind(item.source, item.target, parsed)]
+        return [steps.Bind(item.source, item.target, parsed, mapped)]
     source = "" if item.source in ("none", "") else item.source
-    return [steps.Filesystem(item.type, source, item.target, parsed)]
+    return [steps.Filesystem(item.type, source, item.target, parsed, mapped)]
 
 
 def _propagation(name: str) -> int:
@@ -63,16 +64,21 @@ def _keeps_dev(mounts: Sequence[Mount]) -> bool:
     return any(m.target.rstrip("/") == "/dev" and "bind" in m.type + ",".join(m.options) for m in mounts)
 
 
-def build(config: Config, rootfs: Sequence[Mount], cgroup: CgroupMounts) -> list[steps.Step]:
-    """The steps for `config`; `rootfs` are the snapshot's mounts, empty for a ready directory."""
+def build(
+    config: Config, rootfs: Sequence[Mount], cgroup: CgroupMounts, mapped: Mapping[int, int] = NOT_MAPPED
+) -> list[steps.Step]:
+    """The steps for `config`; `rootfs` are the snapshot's mounts, empty for a ready directory.
+
+    `mapped`: number of a mount -> descriptor of the user namespace through which its owners are shown.
+    """
     propagation = _propagation(config.root_propagation)
     shared = bool(propagation & sys.MS_SHARED)
     plan: list[steps.Step] = [
         steps.Cut(sys.MS_SLAVE if not shared else sys.MS_SHARED),
         steps.MountRoot(tuple(rootfs)),
     ]
-    for item in config.mounts:
-        plan.extend(_mount_step(item, cgroup))
+    for number, item in enumerate(config.mounts):
+        plan.extend(_mount_step(item, cgroup, mapped.get(number, -1)))
     if not _keeps_dev(config.mounts):
         named = {device.path for device in config.devices}
         defaults = tuple(device for device in DEFAULT_DEVICES if device.path not in named)

@@ -168,6 +168,16 @@ def _configure_overlay(data: list[str], target: str, *, read_only: bool) -> None
         os.close(fd)
 
 
+def _map(tree: int, options: Options, namespace: int) -> None:
+    """Show its owners through the maps of a user namespace; only a mount that nobody sees yet takes that."""
+    if namespace >= 0:
+        try:
+            sys.mount_setattr(tree, attr_set=sys.MOUNT_ATTR_IDMAP, user_namespace=namespace,
+                              recursive=options.idmap_recursive)  # fmt: skip
+        except OSError as err:
+            raise OSError(err.errno, f"map its owners: {(err.strerror or '').lower()}") from err
+
+
 def _dress(fd: int, options: Options) -> None:
     """Give the mount at `fd` its attributes and propagation."""
     if options.attr_set or options.attr_clear:
@@ -187,6 +197,7 @@ class Bind:
     source: str
     target: str
     options: Options
+    mapped: int = -1  # descriptor of a user namespace
 
     def describe(self) -> str:
         return f"bind {self.source} to {self.target}"
@@ -197,6 +208,7 @@ class Bind:
         is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
         ensure = safepath.ensure_directory if is_directory else safepath.ensure_file
         place = ensure(root.fd, self.target)
+        _map(tree, self.options, self.mapped)
         _dress(tree, self.options)
         sys.move_mount(tree, place)
         os.close(place)
@@ -211,6 +223,7 @@ class Filesystem:
     source: str
     target: str
     options: Options
+    mapped: int = -1  # descriptor of a user namespace
 
     def describe(self) -> str:
         return f"mount {self.type} at {self.target}"
@@ -233,6 +246,7 @@ class Filesystem:
             raise OSError(err.errno, f"{err.strerror}{': ' + reason if reason else ''}", self.target) from err
         finally:
             os.close(context)
+        _map(mounted, self.options, self.mapped)
         place = safepath.ensure_directory(root.fd, self.target)
         if self.options.copy_up:
             _copy_up(place, mounted)

@@ -52,6 +52,7 @@ proto: $(VENV)/.dev ## generate the stubs from src/hakobune/proto/*.proto
 peers: ## Debian packages, Go programs and a kernel that tests use as peers (missing ones are printed)
 	@sh tools/install_peers.sh
 	@sh tools/install_go_peers.sh
+	@sh tools/install_criu.sh
 	@sh tools/install_vm_kernel.sh
 
 venv: $(VENV)/.dev ## the virtual environment with everything for developing

@@ -54,6 +54,8 @@ def _perform(found: Arguments, name: str, words: list[str]) -> table.Result:
     if found.text("log-format", "text") not in ("text", "json"):
         raise InvalidArgument(f"invalid log-format: {found.text('log-format')!r}")
     table.check(name, verb, given)
+    if "criu" in verb.flags and found.text("criu") and not given.text("criu"):
+        given.add("criu", found.text("criu"))
     return verb.call(_root(found), given)
 
 

@@ -161,6 +161,17 @@ def built(program: str) -> str:
     return shutil.which(program, path=f"{cache}/hakobune-peers/bin") or ""
 
 
+def criu() -> tuple[str, str]:
+    """(a CRIU that works on this kernel, "") or ("", why there is none): Debian's, else what `make peers` has fetched."""
+    why = "no criu is installed"
+    for program in filter(None, (_find("criu"), built("criu"))):
+        done = subprocess.run([program, "check"], capture_output=True, text=True, check=False)
+        if not done.returncode:
+            return program, ""
+        why = f"{program} does not run on this kernel: {done.stderr.partition(chr(10))[0]}"
+    return "", why
+
+
 def _socket(room: Room) -> str:
     return f"{room.root}/api.sock"
 

@@ -26,6 +26,9 @@ from hakobune.record import dataclass
 Gate = Callable[[], bool]  # blocks until START; False when the asker has gone
 
 
+_NULL = os.makedev(1, 3)  # <linux/major.h>, Documentation/admin-guide/devices.txt
+
+
 @dataclass(frozen=True, slots=True)
 class Streams:
     """Descriptors which become 0, 1 and 2; unused with a terminal."""
@@ -255,8 +258,23 @@ def _take_streams(streams: Streams, uid: int, gid: int) -> None:
     high = [os.dup(fd) if fd <= 2 else fd for fd in wanted]
     for number, fd in enumerate(high):
         os.dup2(fd, number, inheritable=True)
+        _change_null(number)
         if uid or gid:
             _give(number, uid, gid)
+
+
+def _change_null(fd: int) -> None:
+    """The host's /dev/null becomes the container's: no descriptor leads out of its mounts, which CRIU insists on."""
+    info = os.fstat(fd)
+    if not stat.S_ISCHR(info.st_mode) or info.st_rdev != _NULL:
+        return
+    try:
+        own = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return  # an image without it keeps the host's
+    if os.fstat(own).st_rdev == _NULL:
+        os.dup2(own, fd, inheritable=True)
+    os.close(own)
 
 
 def _give(fd: int, uid: int, gid: int) -> None:

@@ -32,6 +32,16 @@ _UPDATE = dict.fromkeys(
      "cpu-rt-period", "cpu-rt-runtime", "cpu-idle", "cpuset-cpus", "cpuset-mems", "pids-limit", "blkio-weight",
      "kernel-memory", "kernel-memory-tcp", "l3-cache-schema", "mem-bw-schema"), VALUE)  # fmt: skip
 
+CRIU_SWITCHES = ("tcp-established", "shell-job", "ext-unix-sk", "file-locks", "link-remap", "auto-dedup")
+_IMAGES = {
+    "image-path": VALUE,
+    "work-path": VALUE,
+    "parent-path": VALUE,
+    **dict.fromkeys(CRIU_SWITCHES, SWITCH),
+}
+_CHECKPOINT = _IMAGES | {"leave-running": SWITCH, "pre-dump": SWITCH}
+_RESTORE = _IMAGES | {"bundle": VALUE, "detach": SWITCH, "pid-file": VALUE, "no-subreaper": SWITCH}
+
 
 @dataclass(frozen=True, slots=True)
 class Verb:
@@ -150,6 +160,21 @@ def _events(root: str, found: Arguments) -> int:
     return control.events(root, _id(found), found.seconds("interval", 5.0), once=found.on("stats"))
 
 
+def _checkpoint(root: str, found: Arguments) -> None:
+    from hakobune.oci.verbs import criu
+
+    order = criu.Order.of(found)
+    criu.checkpoint(root, _id(found), order, leave=found.on("leave-running"), pre=found.on("pre-dump"))
+
+
+def _restore(root: str, found: Arguments) -> int:
+    from hakobune.oci.verbs import criu
+
+    order = criu.Order.of(found)
+    return criu.restore(root, _id(found), found.text("bundle", "."), order, pid_file=found.text("pid-file"),
+                        detached=found.on("detach"))  # fmt: skip
+
+
 def _spec(_root: str, found: Arguments) -> None:
     from hakobune.oci.verbs import spec
 
@@ -177,6 +202,8 @@ VERBS = {
     "resume": Verb({}, _resume),
     "update": Verb(_UPDATE, _update),
     "events": Verb({"stats": SWITCH, "interval": VALUE}, _events),
+    "checkpoint": Verb(_CHECKPOINT | {"criu": VALUE}, _checkpoint),
+    "restore": Verb(_RESTORE | {"criu": VALUE}, _restore),
     "spec": Verb({"bundle": VALUE, "rootless": SWITCH}, _spec, most=0),
     "features": Verb({}, _features, most=0),
 }  # fmt: skip

@@ -141,6 +141,8 @@ def test_several_platforms_in_one_archive(engine: PrivateEngine, tmp_path: Path)
         name = f"{many.name}/many/platforms:1"
         ok(engine, "pull", "-q", name)
         ok(engine, "pull", "-q", "--platform", f"linux/{other}", name)
+    ok(engine, "pull", "-q", STARTER)
+    ok(engine, "rmi", STARTER)  # what is not held goes with it
     ok(engine, "save", "--platform", both, "-o", str(tmp_path / "both.tar"), name)
     ok(engine, "save", "--platform", f"linux/{other}", "-o", str(tmp_path / "one.tar"), name)
     missing = engine.hako("save", "--platform", f"{both},linux/s390x", "-o", str(tmp_path / "no.tar"), name)
@@ -158,6 +160,8 @@ def test_several_platforms_in_one_archive(engine: PrivateEngine, tmp_path: Path)
     with tarfile.open(tmp_path / "again.tar") as tar:
         assert members < set(tar.getnames()), "without a platform, all that are here"
     ok(engine, "rmi", name)
+    done = engine.hako("load", "-i", str(tmp_path / "one.tar"))
+    assert (done.returncode, f"not whole for linux/{here}" in done.stderr) == (1, True), done.stderr
     ok(engine, "load", "--platform", f"linux/{other}", "-i", str(tmp_path / "one.tar"))
     assert ok(engine, "inspect", "-f", "{{.Architecture}}", name) == other
     ok(engine, "rmi", name)

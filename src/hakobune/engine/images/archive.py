@@ -113,11 +113,17 @@ async def load(
     """
     client, catalogue = images.client, images.catalogue
     before = {record.name: record.target for record in await catalogue.records()}
-    run = Run(lambda told: client.transfer.load(archive, where or [platform_of("")], SNAPSHOTTER, told))
+    where = where or [platform_of("")]
+    run = Run(lambda told: client.transfer.load(archive, where, SNAPSHOTTER, told))
     saved: list[tuple[str, Descriptor]] = []
     try:
         async with contextlib.aclosing(run.progress()) as said:
             saved = [(one.name, one.about) async for one in said if _names(one) and one.about is not None]
+    except NotFound as err:
+        spoken = " and ".join(
+            "/".join(filter(None, (one.os, one.architecture, one.variant))) for one in where
+        )
+        raise NotFound(f"the archive is not whole for {spoken}: {err}; --platform asks for another") from None
     finally:
         async with catalogue.lock:
             await _keep_the_old(images, before)

@@ -25,6 +25,11 @@ from hakobune.spec.descriptor import Descriptor
 
 NAMELESS = "<none>@"
 FRESH_SECONDS = 1.0
+_PINNED = "containerd.io/gc.ref.content.p."
+_INDEXES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
 _AT_ONCE = 16  # images that are read at the same time, after a start
 
 
@@ -115,12 +120,25 @@ class Catalogue:
     async def platforms(self, target: Descriptor) -> list[tuple[str, str, str]]:
         """(system, architecture, variant) of each image of an index that is here with all its layers. Raises HakoError."""
         found = []
-        index = json.loads(await self._client.content.read_all(target.digest))
-        for one in index.get("manifests") or ():
+        for one in await self._here(target):
             place = one.get("platform") or {}
-            if await self._is_whole(str(one["digest"])):
-                found.append(tuple(str(place.get(key) or "") for key in ("os", "architecture", "variant")))
+            found.append(tuple(str(place.get(key) or "") for key in ("os", "architecture", "variant")))
         return found  # type: ignore[return-value]
+
+    async def _here(self, target: Descriptor) -> list[dict[str, Any]]:
+        """What an index lists and the store has."""
+        index = json.loads(await self._client.content.read_all(target.digest))
+        return [one for one in index.get("manifests") or () if await self._is_whole(str(one["digest"]))]
+
+    async def _pin(self, target: Descriptor) -> None:
+        """Keep what is here of an index, though another platform of it is fetched next.
+
+        Managers hold an index's images by labels that they number from nought at each pull.
+        """
+        labels = {f"{_PINNED}{one['digest'][7:19]}": str(one["digest"]) for one in await self._here(target)}
+        if labels:
+            info = await self._client.content.info(target.digest)
+            await self._client.content.update(target.digest, {**info.labels, **labels})
 
     async def _is_whole(self, digest: str) -> bool:
         try:
@@ -197,6 +215,9 @@ class Catalogue:
         except NotFound:
             return None
         await self._write(Record(NAMELESS + record.target.digest, record.target))
+        if record.target.media_type in _INDEXES:
+            with contextlib.suppress(NotFound, ValueError):  # it is not whole: nothing to keep
+                await self._pin(record.target)
         return record
 
     async def settle(self, full: str, held: Record | None) -> None:

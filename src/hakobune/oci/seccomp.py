@@ -30,12 +30,12 @@ Profile = Mapping[str, Any]
 
 # <linux/seccomp.h>
 KILL_PROCESS, KILL_THREAD, TRAP, ERRNO = 0x80000000, 0x00000000, 0x00030000, 0x00050000
-TRACE, LOG, ALLOW = 0x7FF00000, 0x7FFC0000, 0x7FFF0000
+TRACE, LOG, ALLOW, NOTIFY = 0x7FF00000, 0x7FFC0000, 0x7FFF0000, 0x7FC00000
 
 _ACTIONS = {
     "SCMP_ACT_KILL": KILL_THREAD, "SCMP_ACT_KILL_THREAD": KILL_THREAD, "SCMP_ACT_KILL_PROCESS": KILL_PROCESS,
     "SCMP_ACT_TRAP": TRAP, "SCMP_ACT_ERRNO": ERRNO, "SCMP_ACT_TRACE": TRACE, "SCMP_ACT_LOG": LOG,
-    "SCMP_ACT_ALLOW": ALLOW,
+    "SCMP_ACT_ALLOW": ALLOW, "SCMP_ACT_NOTIFY": NOTIFY,
 }  # fmt: skip
 
 # AUDIT_ARCH_* of <linux/audit.h>; X32 shares its own with X86_64
@@ -48,7 +48,10 @@ FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": 1 << 0,
     "SECCOMP_FILTER_FLAG_LOG": 1 << 1,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 1 << 2,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 1 << 5,
 }
+_OF_LISTENERS = FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]  # the kernel refuses it without one
+_NOT_OF_LISTENERS = FLAGS["SECCOMP_FILTER_FLAG_TSYNC"]  # who loads has one thread that matters
 
 # <linux/bpf_common.h>: load a word of struct seccomp_data, jumps, return
 _LOAD, _JEQ, _JGT, _JGE, _JA, _AND, _RET = 0x20, 0x15, 0x25, 0x35, 0x05, 0x54, 0x06
@@ -63,53 +66,81 @@ Rule = tuple[int, tuple[Condition, ...]]  # action, conditions
 # reading the profile --------------------------------------------------------------------------------
 
 
-def _action(name: Any, errno_ret: Any) -> int:
-    if name == "SCMP_ACT_NOTIFY":
-        raise Unimplemented("linux.seccomp: SCMP_ACT_NOTIFY is not offered")
-    if name not in _ACTIONS:
-        raise InvalidArgument(f"linux.seccomp: unknown action {name!r}")
+def _action(name: Any, errno_ret: Any, at: str, *, field: str = "action", data_field: str = "errnoRet") -> int:
+    if not isinstance(name, str) or name not in _ACTIONS:
+        raise InvalidArgument(f"{at}.{field}: unknown action {name!r:.60}")
     action = _ACTIONS[name]
     if action in (ERRNO, TRACE):
         data = errno.EPERM if errno_ret is None else errno_ret
-        if not isinstance(data, int) or not 0 <= data <= 0xFFFF:
-            raise InvalidArgument(f"linux.seccomp: errnoRet {errno_ret!r} is not a number of 16 bits")
+        if type(data) is not int or not 0 <= data <= 0xFFFF:
+            raise InvalidArgument(f"{at}.{data_field}: {errno_ret!r:.60} is not a number of 16 bits")
         return action | data
     return action
+
+
+def _default(profile: Profile) -> int:
+    default = _action(profile.get("defaultAction"), profile.get("defaultErrnoRet"), "linux.seccomp",
+                      field="defaultAction", data_field="defaultErrnoRet")  # fmt: skip
+    if default == NOTIFY:
+        # Nobody could hand the listener over: each call for that would wait for the listener.
+        raise InvalidArgument("linux.seccomp.defaultAction: SCMP_ACT_NOTIFY is for named system calls only")
+    return default
+
+
+def _listed(holder: Profile, field: str, at: str, kind: type, word: str) -> Sequence[Any]:
+    """`holder[field]`, a list whose entries are all of `kind`; () when absent."""
+    values = holder.get(field)
+    if values is None:
+        return ()
+    if not isinstance(values, (list, tuple)):
+        raise InvalidArgument(f"{at}.{field}: expected a list, got {values!r:.60}")
+    for index, value in enumerate(values):
+        if not isinstance(value, kind):
+            raise InvalidArgument(f"{at}.{field}[{index}]: expected {word}, got {value!r:.60}")
+    return values
 
 
 _OPERATORS = ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")
 
 
-def _condition(arg: Mapping[str, Any]) -> Condition:
+def _condition(arg: Mapping[str, Any], at: str) -> Condition:
     operator = str(arg.get("op", "")).removeprefix("SCMP_CMP_")
     index, value, second = arg.get("index", 0), arg.get("value", 0), arg.get("valueTwo", 0)
     if operator not in _OPERATORS:
-        raise InvalidArgument(f"linux.seccomp: unknown operator {arg.get('op')!r}")
-    if not isinstance(index, int) or not 0 <= index <= 5:
-        raise InvalidArgument(f"linux.seccomp: argument {index!r} is not 0 to 5")
-    for number in (value, second):
-        if not isinstance(number, int):
-            raise InvalidArgument(f"linux.seccomp: value {number!r} is not a number")
+        raise InvalidArgument(f"{at}.op: unknown operator {arg.get('op')!r:.60}")
+    if type(index) is not int or not 0 <= index <= 5:
+        raise InvalidArgument(f"{at}.index: argument {index!r:.60} is not 0 to 5")
+    for field, number in (("value", value), ("valueTwo", second)):
+        if type(number) is not int:
+            raise InvalidArgument(f"{at}.{field}: {number!r:.60} is not a number")
     return index, operator, value & 0xFFFFFFFFFFFFFFFF, second & 0xFFFFFFFFFFFFFFFF
 
 
-def _alternatives(args: Sequence[Mapping[str, Any]]) -> list[tuple[Condition, ...]]:
+def _alternatives(args: Sequence[Mapping[str, Any]], at: str) -> list[tuple[Condition, ...]]:
     """The ANDed groups of one rule."""
-    conditions = [_condition(arg) for arg in args]
+    conditions = [_condition(arg, f"{at}.args[{index}]") for index, arg in enumerate(args)]
     if len({condition[0] for condition in conditions}) < len(conditions):
         return [(condition,) for condition in conditions]
     return [tuple(conditions)]
 
 
+_OURS = frozenset(("futex", "futex_time64"))  # how two threads of init wait for each other, see init.notify
+
+
 def _rules(profile: Profile, default: int) -> dict[str, list[Rule]]:
     """Name -> rules in order, after the precedence of the module's text."""
     found: dict[str, list[Rule]] = {}
-    for entry in profile.get("syscalls") or ():
-        action = _action(entry.get("action"), entry.get("errnoRet"))
+    for index, entry in enumerate(_listed(profile, "syscalls", "linux.seccomp", dict, "an object")):
+        at = f"linux.seccomp.syscalls[{index}]"
+        names = _listed(entry, "names", at, str, "a string")
+        action = _action(entry.get("action"), entry.get("errnoRet"), at)
+        alternatives = _alternatives(_listed(entry, "args", at, dict, "an object"), at)
         if action == default:
             continue
-        alternatives = _alternatives(entry.get("args") or ())
-        for name in entry.get("names") or ():
+        if action == NOTIFY and not _OURS.isdisjoint(names):
+            call = next(name for name in names if name in _OURS)
+            raise InvalidArgument(f"{at}.names: {call!r} is needed to hand the listener over: SCMP_ACT_NOTIFY cannot hold it")
+        for name in names:
             rules = found.setdefault(name, [])
             if rules and not rules[0][1]:
                 continue  # decided without arguments already
@@ -271,12 +302,25 @@ def _x86_64(rules: Mapping[str, list[Rule]], default: int, *, x32: bool) -> list
     return [(_LOAD, 0, 0, _NR), *_branch(_JGE, _X32_BIT, foreign, plain)]
 
 
+# config-linux.md, Seccomp: those that a configuration may name, whatever we have a table for
+_NAMED = frozenset(
+    ("SCMP_ARCH_" + name)
+    for name in (
+        "NATIVE X86 X86_64 X32 ARM AARCH64 MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE "
+        "S390 S390X PARISC PARISC64 RISCV64 LOONGARCH64 M68K SH SHEB"
+    ).split()
+)
+
+
 def _architectures(profile: Profile, machine: str) -> list[str]:
     """Those to emit, the native one first (it always counts); those without a table are left out."""
     native = _NATIVE.get(machine)
     if native is None:
         raise Unimplemented(f"seccomp: no system call table for machine {machine}")
-    listed = profile.get("architectures") or ()
+    listed = _listed(profile, "architectures", "linux.seccomp", str, "a string")
+    for index, name in enumerate(listed):
+        if name not in _NAMED:
+            raise InvalidArgument(f"linux.seccomp.architectures[{index}]: {name!r:.60} is not an architecture")
     return [native, *(name for name in listed if name in ARCHITECTURES and name != native)]
 
 
@@ -284,12 +328,12 @@ def compile(profile: Profile, *, caps: Iterable[str] = (), machine: str = "") ->
     """The program for an OCI profile (or one in Docker's own format, which `caps` then completes).
 
     Raises InvalidArgument (unknown action, operator, argument; too many rules) and Unimplemented
-    (notify, a machine without a table). Unknown system call names are left out, as runc does.
+    (a machine without a table). Unknown system call names are left out, as runc does.
     """
     machine = machine or os.uname().machine
     if is_docker_format(profile):
         profile = resolve(profile, caps=frozenset(caps))
-    default = _action(profile.get("defaultAction"), profile.get("defaultErrnoRet"))
+    default = _default(profile)
     rules = _rules(profile, default)
     architectures = _architectures(profile, machine)
     code = _ret(KILL_PROCESS)
@@ -309,13 +353,18 @@ def compile(profile: Profile, *, caps: Iterable[str] = (), machine: str = "") ->
 
 
 def flags(profile: Profile) -> int:
-    """The flags word for seccomp(2). Raises InvalidArgument for an unknown flag."""
+    """The flags word for seccomp(2), without that of a listener. Raises InvalidArgument for an unknown flag."""
     word = 0
-    for name in profile.get("flags") or ():
+    for index, name in enumerate(_listed(profile, "flags", "linux.seccomp", str, "a string")):
         if name not in FLAGS:
-            raise InvalidArgument(f"linux.seccomp: unknown flag {name!r}")
+            raise InvalidArgument(f"linux.seccomp.flags[{index}]: unknown flag {name!r:.60}")
         word |= FLAGS[name]
-    return word
+    return word & ~(_NOT_OF_LISTENERS if notifies(profile) else _OF_LISTENERS) if word else 0
+
+
+def notifies(profile: Profile) -> bool:
+    """Whether a call of it is decided by somebody else."""
+    return any(entry.get("action") == "SCMP_ACT_NOTIFY" for entry in profile.get("syscalls") or ())
 
 
 # Docker's profile format ---------------------------------------------------------------------------

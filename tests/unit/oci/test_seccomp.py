@@ -266,7 +266,7 @@ def test_denied_socket_calls_are_denied_inside_socketcall() -> None:
     ("profile", "error"),
     [
         ({}, InvalidArgument),
-        ({"defaultAction": "SCMP_ACT_NOTIFY"}, Unimplemented),
+        ({"defaultAction": "SCMP_ACT_NOTIFY"}, InvalidArgument),
         ({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1 << 16}, InvalidArgument),
         (
             {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["kill"], "action": "x"}]},
@@ -351,3 +351,48 @@ def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_kernel_version(release: str, version: tuple[int, int]) -> None:
     assert seccomp.kernel_version(release) == version
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ({"defaultAction": "x"}, "linux.seccomp.defaultAction: unknown action 'x'"),
+        ({"defaultAction": []}, r"linux.seccomp.defaultAction: unknown action \[\]"),
+        ({"architectures": ["SCMP_ARCH_X86", "Z80"]}, r"linux.seccomp.architectures\[1\]: 'Z80'"),
+        ({"architectures": "SCMP_ARCH_X86"}, "linux.seccomp.architectures: expected a list"),
+        ({"syscalls": {}}, "linux.seccomp.syscalls: expected a list"),
+        ({"syscalls": [1]}, r"linux.seccomp.syscalls\[0\]: expected an object, got 1"),
+        ({"syscalls": [{"names": [1], "action": "SCMP_ACT_LOG"}]}, r"syscalls\[0\].names\[0\]: expected a string"),
+        ({"syscalls": [{"names": ["read"], "action": "LOG"}]}, r"syscalls\[0\].action: unknown action 'LOG'"),
+        (
+            {"syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": "1"}]},
+            r"syscalls\[0\].errnoRet: '1'",
+        ),
+        (
+            {"syscalls": [{"names": ["read"], "action": "SCMP_ACT_LOG", "args": [{"op": "<"}]}]},
+            r"syscalls\[0\].args\[0\].op: unknown operator '<'",
+        ),
+        (
+            {"syscalls": [{"names": ["read"], "action": "SCMP_ACT_LOG",
+                           "args": [{"op": "SCMP_CMP_EQ", "value": "x"}]}]},
+            r"syscalls\[0\].args\[0\].value: 'x' is not a number",
+        ),
+        (
+            {"syscalls": [{"names": ["futex"], "action": "SCMP_ACT_NOTIFY"}]},
+            r"syscalls\[0\].names: 'futex' is needed",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(part: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidArgument, match=text):
+        seccomp.compile({"defaultAction": "SCMP_ACT_ALLOW"} | part)
+
+
+def test_flags_of_listeners() -> None:
+    """The kernel refuses WAIT_KILLABLE_RECV without a listener, and TSYNC with one."""
+    plain = {"flags": [f"SECCOMP_FILTER_FLAG_{name}" for name in ("TSYNC", "LOG", "WAIT_KILLABLE_RECV")]}
+    assert seccomp.flags(plain) == 0b11
+    watched = plain | {"syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}
+    assert seccomp.flags(watched) == 0b100010
+    with pytest.raises(InvalidArgument, match=r"linux.seccomp.flags\[0\]: unknown flag 'TSYNC'"):
+        seccomp.flags({"flags": ["TSYNC"]})

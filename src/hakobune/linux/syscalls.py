@@ -140,6 +140,7 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_FILTER_FLAG_LOG = 1 << 1
 SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1 << 2
+SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3
 
 _IOV_MAX = 1024  # <linux/uio.h>
 _IOVEC_BYTES = 16
@@ -470,8 +471,11 @@ def capget() -> tuple[int, int, int]:
     return low_e | high_e << 32, low_p | high_p << 32, low_i | high_i << 32
 
 
-def seccomp_load(program: bytes, flags: int = 0) -> None:
-    """seccomp(SECCOMP_SET_MODE_FILTER): `program` is an array of struct sock_filter (8 bytes each)."""
+def seccomp_load(program: bytes, flags: int = 0) -> int:
+    """seccomp(SECCOMP_SET_MODE_FILTER): `program` is an array of struct sock_filter (8 bytes each).
+
+    0, or the listener (close-on-exec) where SECCOMP_FILTER_FLAG_NEW_LISTENER asks for one.
+    """
     buffer = ctypes.create_string_buffer(program, len(program))
     fprog = struct.pack("@HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
-    _call("seccomp", SECCOMP_SET_MODE_FILTER, flags, fprog)
+    return _call("seccomp", SECCOMP_SET_MODE_FILTER, flags, fprog)

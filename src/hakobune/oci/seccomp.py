@@ -66,7 +66,9 @@ Rule = tuple[int, tuple[Condition, ...]]  # action, conditions
 # reading the profile --------------------------------------------------------------------------------
 
 
-def _action(name: Any, errno_ret: Any, at: str, *, field: str = "action", data_field: str = "errnoRet") -> int:
+def _action(
+    name: Any, errno_ret: Any, at: str, *, field: str = "action", data_field: str = "errnoRet"
+) -> int:
     if not isinstance(name, str) or name not in _ACTIONS:
         raise InvalidArgument(f"{at}.{field}: unknown action {name!r:.60}")
     action = _ACTIONS[name]
@@ -139,7 +141,9 @@ def _rules(profile: Profile, default: int) -> dict[str, list[Rule]]:
             continue
         if action == NOTIFY and not _OURS.isdisjoint(names):
             call = next(name for name in names if name in _OURS)
-            raise InvalidArgument(f"{at}.names: {call!r} is needed to hand the listener over: SCMP_ACT_NOTIFY cannot hold it")
+            raise InvalidArgument(
+                f"{at}.names: {call!r} is needed to hand the listener over: SCMP_ACT_NOTIFY cannot hold it"
+            )
         for name in names:
             rules = found.setdefault(name, [])
             if rules and not rules[0][1]:
@@ -320,7 +324,9 @@ def _architectures(profile: Profile, machine: str) -> list[str]:
     listed = _listed(profile, "architectures", "linux.seccomp", str, "a string")
     for index, name in enumerate(listed):
         if name not in _NAMED:
-            raise InvalidArgument(f"linux.seccomp.architectures[{index}]: {name!r:.60} is not an architecture")
+            raise InvalidArgument(
+                f"linux.seccomp.architectures[{index}]: {name!r:.60} is not an architecture"
+            )
     return [native, *(name for name in listed if name in ARCHITECTURES and name != native)]
 
 
@@ -377,7 +383,10 @@ def is_docker_format(document: Profile) -> bool:
     """Whether a profile has what only Docker's files have: archMap, or conditional entries."""
     if "archMap" in document:
         return True
-    return any({"includes", "excludes", "name"} & entry.keys() for entry in document.get("syscalls") or ())
+    entries = document.get("syscalls") or ()
+    return any(
+        isinstance(entry, dict) and {"includes", "excludes", "name"} & entry.keys() for entry in entries
+    )
 
 
 def kernel_version(release: str) -> tuple[int, int]:

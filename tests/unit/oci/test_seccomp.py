@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hakobune.errors import InvalidArgument, Unimplemented
+from hakobune.errors import InvalidArgument
 from hakobune.oci import capabilities, seccomp, seccomp_default
 from hakobune.oci.syscall_table import numbers
 

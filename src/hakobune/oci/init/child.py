@@ -51,6 +51,7 @@ class Entry:
     gate: Gate
     preserve: int = 0  # descriptors from 3 on which the program inherits
     tune: Callable[[], None] | None = None  # see init.tuning
+    load: Callable[[bytes, int], object] = sys.seccomp_load  # or init.notify's
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,7 @@ def finish(
     started()
     reach("oci.init.go")
     if process.no_new_privileges and entry.seccomp is not None:
-        sys.seccomp_load(entry.seccomp, entry.seccomp_flags)
+        entry.load(entry.seccomp, entry.seccomp_flags)
     program.execute(path, process.args, env)
 
 
@@ -224,7 +225,7 @@ def spawn(entry: Entry, warnings: list[str], passwd: bytes) -> None:
     sys.close_range(3, cloexec=True)
     path, env = _shed(entry, warnings, passwd)
     if process.no_new_privileges and entry.seccomp is not None:
-        sys.seccomp_load(entry.seccomp, entry.seccomp_flags)
+        entry.load(entry.seccomp, entry.seccomp_flags)
     messages.say_pid(entry.near, program.spawn(path, process.args, env))
     messages.say_ready(entry.near, warnings)
 
@@ -245,7 +246,7 @@ def _shed(entry: Entry, warnings: list[str], passwd: bytes) -> tuple[str, dict[s
     path = program.find(process.args[0], env)
     if early:
         assert entry.seccomp is not None
-        sys.seccomp_load(entry.seccomp, entry.seccomp_flags)
+        entry.load(entry.seccomp, entry.seccomp_flags)
     if last is not None:
         sys.capset(*last)
     return path, env

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from hakobune.cgroups import devices
 from hakobune.cgroups.cgroup import Cgroup
@@ -111,6 +112,20 @@ def _seccomp(config: Config, bundle: str) -> tuple[bytes | None, int]:
     if config.seccomp is None:
         return None, 0
     return known.program(config.seccomp, bundle), seccomp.flags(config.seccomp)
+
+
+Loader = Callable[[bytes, int], object]
+
+
+def _loader(config: Config, container_id: str, status: str, bundle: str) -> Loader:
+    """How the filter is loaded: with an agent that hears of calls, where the profile has one. Raises InvalidArgument."""
+    profile = config.seccomp
+    if profile is None or known.is_known(profile) or not seccomp.notifies(profile):
+        return sys.seccomp_load
+    from hakobune.oci.init import notify
+
+    told = partial(hooks.state, container_id, status, bundle=bundle, annotations=config.annotations)
+    return partial(notify.load, notify.connect(profile, told))
 
 
 def _check(config: Config) -> Process:
@@ -220,7 +235,8 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
     process = _check(config)
     tune = _tune(process, config.personality)
     program, program_flags = _seccomp(config, request.bundle)
-    if request.filter and config.personality is None:
+    loader = _loader(config, container_id, "creating", request.bundle)
+    if request.filter and config.personality is None and loader is sys.seccomp_load:
         kept.write(request.filter, kept.Filter(program, program_flags, _spawnable(config)))
     rootfs = config.root if config.root.startswith("/") else f"{request.bundle}/{config.root}"
     cgroup = _make_cgroup(cgroup_path(config, container_id), config)
@@ -229,7 +245,7 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
         reach("oci.create.cgroup")
         plan = plans.build(config, request.rootfs, _cgroup_steps(cgroup, config), _mapped(config))
         entry = Entry(process, request.streams, cgroup.open_tasks(), program, program_flags, request.near,
-                      request.gate, request.preserve, tune)  # fmt: skip
+                      request.gate, request.preserve, tune, loader)  # fmt: skip
 
         def told(status: str, pid: int) -> bytes:
             return hooks.state(container_id, status, pid, request.bundle, config.annotations)
@@ -342,15 +358,17 @@ def prepare_exec(request: ExecRequest, container_id: str) -> PreparedExec:
         raise InvalidArgument(f"process: is not JSON: {err}") from err
     found = kept.read(request.filter) if request.cgroup and request.filter else None
     personality: Mapping[str, Any] | None = None
+    loader: Loader = sys.seccomp_load
     if found is not None:
         cgroup = Cgroup.find(request.cgroup)
     else:
         config = load(request.bundle)
         found = kept.Filter(*_seccomp(config, request.bundle), spawnable=False)
         personality = config.personality
+        loader = _loader(config, container_id, "running", request.bundle)
         cgroup = Cgroup.find(cgroup_path(config, container_id))
     entry = Entry(process, None, cgroup.open_tasks(), found.program, found.flags, request.near, request.gate,
-                  request.preserve, _tune(process, personality))  # fmt: skip
+                  request.preserve, _tune(process, personality), loader)  # fmt: skip
     if request.clone_parent and found.spawnable and not process.terminal and not request.preserve:
         return PreparedExec(request, entry, spawn=True)
     return PreparedExec(request, entry, cgroup.unified_fd())

@@ -3,7 +3,7 @@
 The worker connects to `listenerPath` in the host; init (or an exec's process) loads the filter, and a second thread of
 its own hands the listener over, with the process's state. That thread began before the filter and is not under it: so
 the agent may be asked about any call but those by which the two threads wait for each other. exec(2) ends it.
-Imported only for who asks for it. Imports: json, os, _thread; linux.
+Imports: json, os, _thread; linux.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
 from hakobune.oci import hooks, known, seccomp
 from hakobune.oci.config import Config, Process, parse, parse_process
-from hakobune.oci.init import kept, messages, tuning
+from hakobune.oci.init import kept, messages, notify, tuning
 from hakobune.oci.init.child import (
     Birth,
     Entry,
@@ -122,8 +122,6 @@ def _loader(config: Config, container_id: str, status: str, bundle: str) -> Load
     profile = config.seccomp
     if profile is None or known.is_known(profile) or not seccomp.notifies(profile):
         return sys.seccomp_load
-    from hakobune.oci.init import notify
-
     told = partial(hooks.state, container_id, status, bundle=bundle, annotations=config.annotations)
     return partial(notify.load, notify.connect(profile, told))
 

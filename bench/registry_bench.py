@@ -61,8 +61,8 @@ def layer(path: Path) -> Path:
     return packed
 
 
-def variant(packed: Path, number: int) -> tuple[str, bytes]:
-    """(digest of the tar, the tar as gzip): the layer, with one file more in front that makes it another one."""
+def variant(plain: Path, number: int) -> tuple[str, bytes]:
+    """(digest of the whole, tar of one file): put in front of the layer `plain`, it makes that another one."""
     text = b"%d" % number
     head = io.BytesIO()
     with tarfile.open(fileobj=head, mode="w") as archive:
@@ -71,16 +71,17 @@ def variant(packed: Path, number: int) -> tuple[str, bytes]:
         archive.addfile(member, io.BytesIO(text))
     first = head.getvalue()[: 2 * tarfile.BLOCKSIZE]  # without the end mark
     digest = hashlib.sha256(first)
-    with packed.with_suffix(".tar").open("rb") as plain:
-        while data := plain.read(1 << 20):
+    with plain.open("rb") as file:
+        while data := file.read(1 << 20):
             digest.update(data)
-    return f"sha256:{digest.hexdigest()}", gzip.compress(first) + packed.read_bytes()
+    return f"sha256:{digest.hexdigest()}", first
 
 
 async def fill(registry: RealRegistry, packed: Path, rounds: int) -> None:
     """Push an image for each round by hand."""
     for number in range(rounds):
-        await _push(registry, str(number), *variant(packed, number))
+        diff, first = variant(packed.with_suffix(".tar"), number)
+        await _push(registry, str(number), diff, gzip.compress(first) + packed.read_bytes())
 
 
 async def _push(registry: RealRegistry, tag: str, diff: str, blob: bytes) -> None:

@@ -86,9 +86,8 @@ class App:
     def _services(self) -> list[Service]:
         images, leases, streams = self._images, Leases(self._database), Streams()
         moving = TransferDeps(
-            self._content, images, self._snapshotters, leases, streams, self._exchange, self._collector,
-            self._config.root,
-        )  # fmt: skip
+            self._content, images, self._snapshotters, leases, streams, self._exchange, self._collector
+        )
         return [
             checking_rpc.service(self._check),
             containers_rpc.service(self._containers, self._exchange, self._collector.soon),

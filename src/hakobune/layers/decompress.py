@@ -14,11 +14,17 @@ import importlib
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from hakobune.errors import InvalidArgument, Unimplemented
 
 CHUNK = 256 * 1024
+
+
+class Source(Protocol):
+    """As much of a binary file as is needed here: 1 to `most` bytes, none at the end."""
+
+    def read(self, most: int, /) -> bytes: ...
 
 
 class Decompressor(Protocol):
@@ -125,7 +131,7 @@ def detect(start: bytes) -> str:
     return next((name for name, magic, _ in FORMATS if start.startswith(magic)), "none")
 
 
-def chunks(source: BinaryIO) -> Iterator[bytes]:
+def chunks(source: Source) -> Iterator[bytes]:
     """The decompressed content, never an empty chunk, none longer than about `CHUNK` (zstd package: 16 MiB).
 
     Several compressed streams in a row count as one; what follows the last is ignored, as gzip does.
@@ -138,14 +144,14 @@ def chunks(source: BinaryIO) -> Iterator[bytes]:
     return _plain(source, start)
 
 
-def _plain(source: BinaryIO, start: bytes) -> Iterator[bytes]:
+def _plain(source: Source, start: bytes) -> Iterator[bytes]:
     while start:
         yield start
         start = source.read(CHUNK)
 
 
 def _decompressed(
-    source: BinaryIO, start: bytes, name: str, magic: bytes, make: Callable[[], Decompressor]
+    source: Source, start: bytes, name: str, magic: bytes, make: Callable[[], Decompressor]
 ) -> Iterator[bytes]:
     data = start
     while data.startswith(magic):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import http.client
 import io
 import json
@@ -295,6 +297,59 @@ def test_a_daemon_that_dies_in_a_pull(who: str) -> None:
         assert ask(engine, "POST", where)[1][-1]["status"].startswith("Status: Downloaded newer image")
         assert registry.asked(layer)[-1].get("Range", "").startswith("bytes=")
         assert ask(engine, "DELETE", f"/images/{registry.name}/cut:1")[0] == 200
+
+
+def _image_archive(size: int) -> bytes:
+    """As `docker save` writes one, of an image `loaded:1` with one layer."""
+    layer = archive(size)
+    config = json.dumps({
+        "architecture": "amd64", "os": "linux", "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+    }).encode()  # fmt: skip
+    manifest = [{"Config": "config.json", "RepoTags": ["loaded:1"], "Layers": ["layer.tar"]}]
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, data in {
+            "config.json": config, "layer.tar": layer, "manifest.json": json.dumps(manifest).encode(),
+        }.items():  # fmt: skip
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", [0.5, 1.0])
+@pytest.mark.parametrize("who", ["hako-containerd", "hakod"])
+def test_a_daemon_that_dies_in_a_load(who: str, part: float) -> None:
+    """With half of the archive there, or all of it and its layer being unpacked: nothing of it is seen, the next load works."""
+    sent = _image_archive(20 << 20)
+    with PrivateEngine() as engine:
+        content = engine.root / "d/containerd/io.containerd.content.v1.content"
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(30)
+        sock.connect(str(engine.socket))
+        sock.sendall(
+            b"POST /images/load HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+            % len(sent)
+            + sent[: int(len(sent) * part)]
+        )
+        wanted = (9 if part < 1 else 20) << 20
+        while not any(file.stat().st_size > wanted for file in content.rglob("*") if file.is_file()):
+            time.sleep(0.002)
+        os.kill(engine.daemons()[who], signal.SIGKILL)
+        if who == "hakod":
+            assert engine.process is not None
+            engine.process.wait()
+            engine.start()
+        with contextlib.suppress(ConnectionError):
+            while sock.recv(65536):
+                pass
+        sock.close()
+        assert ask(engine, "GET", "/images/json") == (200, [])
+        assert "Loaded image: loaded:1" in str(ask(engine, "POST", "/images/load", sent))
+        assert not list((content / "ingest").iterdir())
+        assert ask(engine, "DELETE", "/images/loaded:1")[0] == 200
 
 
 def test_a_client_that_goes_away_leaves_nothing(engine: PrivateEngine) -> None:

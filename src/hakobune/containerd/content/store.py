@@ -35,6 +35,7 @@ from hakobune.failpoint import slow
 from hakobune.persist.database import Database, Row
 
 INGEST_LIFE = 24 * 3600 * 1_000_000_000  # how long an unfinished write is kept, in nanoseconds
+NAMELESS = "transfer-"  # begins the refs of writes that nobody can go on with
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _THREAD_SIZE = 256 * 1024  # from here on, hashing and writing is worth a thread
 _READ_SIZE = 1 << 20
@@ -248,8 +249,11 @@ class Content:
                 self._forget(row)
 
     def sweep(self) -> None:
-        """At boot: what a crash left, and writes that nobody went on with for a day."""
+        """At boot: what a crash left, and writes that nobody went on with for a day, or can."""
         self.expire()
+        for row in self._database.query("SELECT * FROM ingests"):
+            if row["ref"].startswith(NAMELESS):
+                self._forget(row)
         lost, extra = self.strays()
         for path in extra:
             _LOG.warning("file %s on no record: removed", "/".join(path.split("/")[-2:]))

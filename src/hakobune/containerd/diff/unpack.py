@@ -18,6 +18,8 @@ from hakobune.errors import Internal, InvalidArgument, ResourceExhausted
 from hakobune.spec.mount import Mount
 
 _ROOM_SECONDS = 0.01
+# deflate cannot do better than this; other formats can, on what is no file system
+_MOST_TIMES, _MOST_MORE = 1032, 1 << 30
 _KINDS = {"invalid": InvalidArgument, "nospace": ResourceExhausted}
 
 
@@ -52,14 +54,21 @@ def target_of(mounts: Sequence[Mount]) -> tuple[str, tuple[str, ...]]:
     raise InvalidArgument(f"a layer cannot be applied to a {mount.type} mount that is not writable")
 
 
+def bound(size: int) -> int:
+    """Bytes that a layer of `size` bytes may unpack to: a bomb ends here, and not when the disk is full."""
+    return size * _MOST_TIMES + _MOST_MORE
+
+
 async def unpack(layer: str, mounts: Sequence[Mount]) -> Applied:
     """Unpack the file `layer`. Raises InvalidArgument, ResourceExhausted, Internal; cancelled, it is killed."""
     with open(layer, "rb") as source:
-        return await _applied(source, mounts)
+        return await _applied(source, mounts, bound(os.fstat(source.fileno()).st_size))
 
 
-async def unpack_while_it_comes(source: BinaryIO, growing: Growing, mounts: Sequence[Mount]) -> Applied:
-    """As `unpack`, of a file that is being written; returns when that is whole, and what it should be."""
+async def unpack_while_it_comes(
+    source: BinaryIO, growing: Growing, size: int, mounts: Sequence[Mount]
+) -> Applied:
+    """As `unpack`, of a file of `size` bytes that is being written; returns when that is what it should be."""
     reading, writing = os.pipe()
     try:
         os.set_blocking(writing, False)
@@ -69,7 +78,7 @@ async def unpack_while_it_comes(source: BinaryIO, growing: Growing, mounts: Sequ
         os.close(reading)
         raise
     try:
-        return await _applied(source, mounts, "--growing", str(reading), keep=(reading,))
+        return await _applied(source, mounts, bound(size), "--growing", str(reading), keep=(reading,))
     finally:
         os.close(reading)
         telling.cancel()
@@ -98,10 +107,10 @@ async def _tell(growing: Growing, pipe: int) -> None:
 
 
 async def _applied(
-    source: BinaryIO, mounts: Sequence[Mount], *more: str, keep: Sequence[int] = ()
+    source: BinaryIO, mounts: Sequence[Mount], most: int, *more: str, keep: Sequence[int] = ()
 ) -> Applied:
     target, lowers = target_of(mounts)
-    arguments = ["-I", "-m", "hakobune.cmd.unpack", "--target", target, *more]
+    arguments = ["-I", "-m", "hakobune.cmd.unpack", "--target", target, "--max-size", str(most), *more]
     for lower in lowers:
         arguments += ["--lower", lower]
     process = await asyncio.create_subprocess_exec(

@@ -12,7 +12,7 @@ from hakobune.containerd.wire import unpack_as
 from hakobune.errors import InvalidArgument, Unavailable
 from hakobune.proto.transfer_types_pb2 import Data, WindowUpdate
 
-PIECE = 32 * 1024
+PIECE = 256 * 1024  # at most, where the reader's window is as large
 WINDOW = 8 * PIECE
 
 

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from hakobune.containerd.content.store import Content, Writer
+from hakobune.containerd.content.store import NAMELESS, Content, Writer
 from hakobune.containerd.events.exchange import Exchange
 from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError, InvalidArgument
 from hakobune.proto import event_types_pb2 as events
@@ -72,7 +72,7 @@ class Blobs:
         self, parts: AsyncIterator[bytes], labels: Mapping[str, str] | None = None
     ) -> tuple[str, int]:
         """Write a blob; (digest, size). One that is there already gets the labels. Nothing is left of a failure."""
-        ref = f"transfer-{secrets.token_hex(8)}"
+        ref = f"{NAMELESS}{secrets.token_hex(8)}"
         writer = self._content.writer(self.namespace, ref, 0, "")
         try:
             async for part in parts:

@@ -34,7 +34,7 @@ class Tell(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """`scratch`: a directory for archives on their way."""
+    """The parts of the manager that a transfer moves things between."""
 
     content: Content
     images: Images
@@ -43,5 +43,4 @@ class Deps:
     streams: Streams
     exchange: Exchange
     collector: Collector
-    scratch: str
     downloads: Downloads = field(default_factory=Downloads)

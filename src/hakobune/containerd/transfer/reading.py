@@ -1,28 +1,28 @@
 """An image archive into the content store: OCI layouts, and what `docker save` writes.
 
-The archive is kept in a file without a name while it is read, so that a client that sends slowly holds up
-nothing but itself, and a crash leaves nothing.
+It is read while it comes, and nothing of it is kept but its blobs. What a crash leaves of these is removed at boot:
+half of one by the content store, whole ones that have no name by the collector.
 """
 
 from __future__ import annotations
 
-import asyncio
 import posixpath
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 from hakobune.containerd.transfer import naming, tree
+from hakobune.containerd.transfer.arriving import Arriving
 from hakobune.containerd.transfer.blobs import LARGEST_DOCUMENT, Blobs, parse
 from hakobune.containerd.transfer.tree import Node, Platform
-from hakobune.errors import InvalidArgument, NotFound, ResourceExhausted
+from hakobune.errors import InvalidArgument, NotFound
 from hakobune.layers import decompress
 from hakobune.layers.tar import REGULAR, SYMLINK, Entry, Reader
 from hakobune.spec import reference
 
 _LAYOUT, _MANIFEST, _INDEX = "oci-layout", "manifest.json", "index.json"
 _PEEK = 8
+_MOST_MEMBERS = 100_000  # each is a row and a file of the store
 
 
 @dataclass
@@ -40,19 +40,14 @@ class _Members:
         return found
 
 
-async def read(blobs: Blobs, sent: AsyncIterator[bytes], directory: str) -> Node:
+async def read(blobs: Blobs, sent: AsyncIterator[bytes]) -> Node:
     """The index of the archive's images; every blob of it is in the store then, held by the lease.
 
-    Raises InvalidArgument when it is no image archive, ResourceExhausted when `directory`'s disk is full.
+    Raises InvalidArgument when it is no image archive, ResourceExhausted when the store's disk is full.
     """
-    try:
-        with tempfile.TemporaryFile(dir=directory) as file:
-            async for part in sent:
-                await asyncio.to_thread(file.write, part)
-            file.seek(0)
-            members = await _members(blobs, file)
-    except OSError as err:
-        raise ResourceExhausted(f"image archive: {err.strerror}") from err
+    async with Arriving(sent) as source:
+        members = await _members(blobs, source)
+        await source.rest()
     if _LAYOUT in members.documents:
         digest, size = members.blob(_INDEX, "the index of an OCI layout")
         return Node(tree.INDEX, digest, size)
@@ -61,29 +56,31 @@ async def read(blobs: Blobs, sent: AsyncIterator[bytes], directory: str) -> Node
     raise InvalidArgument("unrecognized image format: the archive has neither oci-layout nor manifest.json")
 
 
-async def _members(blobs: Blobs, file: IO[bytes]) -> _Members:
+async def _members(blobs: Blobs, source: Arriving) -> _Members:
     found = _Members()
-    reader = Reader(decompress.chunks(file))  # type: ignore[arg-type]
+    reader = Reader(await source.work(lambda: decompress.chunks(source)))
     entries = iter(reader)
-    while (entry := await asyncio.to_thread(next, entries, None)) is not None:
+    while (entry := await source.work(lambda: next(entries, None))) is not None:
         name = posixpath.normpath(entry.name)
         if entry.kind == SYMLINK:
             found.links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), entry.link))
         elif entry.kind == REGULAR and name in (_LAYOUT, _MANIFEST):
-            found.documents[name] = parse(_whole(reader, entry), name)
+            found.documents[name] = parse(await _whole(source, reader, entry), name)
         elif entry.kind == REGULAR:
-            found.blobs[name] = await blobs.put(_parts(reader.data()))
+            found.blobs[name] = await blobs.put(_parts(source, reader.data()))
+        if len(found.links) + len(found.blobs) > _MOST_MEMBERS:
+            raise InvalidArgument(f"image archive: more than {_MOST_MEMBERS} members")
     return found
 
 
-def _whole(reader: Reader, entry: Entry) -> bytes:
+async def _whole(source: Arriving, reader: Reader, entry: Entry) -> bytes:
     if entry.size > LARGEST_DOCUMENT:
         raise InvalidArgument(f"image archive: {entry.name} has {entry.size} bytes")
-    return b"".join(reader.data())
+    return await source.work(lambda: b"".join(reader.data()))
 
 
-async def _parts(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    while part := await asyncio.to_thread(next, chunks, b""):
+async def _parts(source: Arriving, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while part := await source.work(lambda: next(chunks, b"")):
         yield part
 
 

@@ -88,7 +88,7 @@ async def _import(
     await tell("Importing", "", None)
     stream = deps.streams.get(blobs.namespace, source.stream)
     try:
-        index = await reading.read(blobs, binary.read(stream), deps.scratch)
+        index = await reading.read(blobs, binary.read(stream))
     finally:
         stream.close()
     listed: list[Node] = []

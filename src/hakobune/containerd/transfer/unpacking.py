@@ -142,7 +142,7 @@ async def _applied(
         return await unpack(blobs.path(layer.digest), mounts)
     with source:
         try:
-            applied = await unpack_while_it_comes(source, growing, mounts)
+            applied = await unpack_while_it_comes(source, growing, layer.size, mounts)
         except HakoError:
             await watch.ready(layer)
             if growing.cut:

@@ -26,15 +26,25 @@ def user_namespace(uids: Iterable[Line], gids: Iterable[Line]) -> int:
         said = os.read(reading, 16)
         if said != b"0":
             raise OSError(int(said or b"5"), os.strerror(int(said or b"5")), "user namespace")
-        for name, lines in (("uid_map", uids), ("gid_map", gids)):
-            text = "".join(f"{inside} {outside} {size}\n" for inside, outside, size in lines)
-            with open(f"/proc/{pid}/{name}", "wb", buffering=0) as file:
-                file.write(text.encode())
+        write(pid, uids, gids)
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(reading)
         os.close(go)
         os.waitpid(pid, 0)
+
+
+def write(pid: int, uids: Iterable[Line], gids: Iterable[Line]) -> None:
+    """The maps of the user namespace that a process is in, once. Raises OSError, EINVAL for what the kernel does not take."""
+    for name, lines in (("uid_map", uids), ("gid_map", gids)):
+        text = "".join(f"{inside} {outside} {size}\n" for inside, outside, size in lines)
+        fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode())
+        except OSError as err:
+            raise OSError(err.errno, f"{name} {text.splitlines()}: {(err.strerror or '').lower()}") from err
+        finally:
+            os.close(fd)
 
 
 def _wait_in_one(reading: int, writing: int, ready: int, go: int) -> None:

@@ -86,6 +86,7 @@ class Config:
     domainname: str
     mounts: tuple[Mount, ...]
     id_maps: Mapping[int, IdMaps]  # number of a mount -> how its owners are shown
+    users: IdMaps  # of the container's user namespace; empty without one of its own
     namespaces: tuple[Namespace, ...]
     devices: tuple[Device, ...]
     masked_paths: tuple[str, ...]
@@ -250,6 +251,21 @@ def _id_maps(mounts: Sequence[Mapping[str, Any]]) -> Mapping[int, IdMaps]:
     return found
 
 
+def _users(linux: Mapping[str, Any]) -> IdMaps:
+    """The maps of a new user namespace; without one there must be none."""
+    maps = _id_map(linux, "uidMappings", "linux."), _id_map(linux, "gidMappings", "linux.")
+    wanted = any(
+        item.get("type") == "user" and not item.get("path")
+        for item in _objects(linux, "namespaces", at="linux.")
+    )
+    for found, name in zip(maps, ("uidMappings", "gidMappings"), strict=True):
+        if wanted and not any(inside == 0 for inside, _outside, _size in found):
+            raise InvalidArgument(
+                f"linux.{name}: a new user namespace needs a map that holds id 0, got {found}"
+            )
+    return maps if wanted else ((), ())
+
+
 def _namespaces(linux: Mapping[str, Any]) -> tuple[Namespace, ...]:
     found: dict[str, Namespace] = {}
     for index, item in enumerate(_objects(linux, "namespaces", at="linux.")):
@@ -324,6 +340,7 @@ def parse(doc: Any) -> Config:
         domainname=_get(doc, "domainname", str, ""),
         mounts=tuple(_mount(m, f"mounts[{i}].") for i, m in enumerate(_objects(doc, "mounts"))),
         id_maps=_id_maps(_objects(doc, "mounts")),
+        users=_users(linux),
         namespaces=_namespaces(linux),
         devices=tuple(
             _device(d, f"linux.devices[{i}].") for i, d in enumerate(_objects(linux, "devices", at="linux."))

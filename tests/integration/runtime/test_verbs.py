@@ -549,3 +549,38 @@ def test_namespaces_that_others_have_made(hako: Runtime) -> None:
     Path(path, "config.json").write_text(json.dumps(document))
     refused = hako("create", "--bundle", path, Path(path).name, check=False)
     assert "linux.namespaces: a mount namespace is needed" in refused.stderr
+
+
+def test_users_of_its_own(hako: Runtime) -> None:
+    """Root inside is 100000 outside, of all namespaces; devices, proc and the rest are there; exec is inside, too."""
+    line = "id -u; cat /proc/self/uid_map; echo x > /dev/null && echo null; sleep 60"
+    path = hako.bundle("sh", "-c", line)
+    document = json.loads(Path(path, "config.json").read_text())
+    document["linux"]["namespaces"].append({"type": "user"})
+    document["linux"]["uidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    document["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 200000, "size": 65536}]
+    Path(path, "config.json").write_text(json.dumps(document))
+    hako.lower.parent.chmod(0o711)  # root inside is somebody else there
+    name = Path(path).name
+    out = Path(path, "out")
+    with out.open("w") as file:
+        hako("run", "-d", "--bundle", path, name, stdout=file)
+    end = time.monotonic() + 10
+    while len(out.read_text().splitlines()) < 3 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert [" ".join(row.split()) for row in out.read_text().splitlines()] == ["0", "0 100000 65536", "null"]
+    pid = json.loads(hako("state", name).stdout)["pid"]
+    status = Path(f"/proc/{pid}/status").read_text()
+    assert "Uid:\t100000\t100000" in status
+    assert "Gid:\t200000\t200000" in status
+    assert hako("exec", name, "sh", "-c", "id -u; readlink /proc/self/ns/user").stdout.split() == [
+        "0", os.readlink(f"/proc/{pid}/ns/user")]  # fmt: skip
+    hako("delete", "--force", name)
+    document["linux"]["uidMappings"] = [{"containerID": 1, "hostID": 100000, "size": 1}]
+    Path(path, "config.json").write_text(json.dumps(document))
+    refused = hako("create", "--bundle", path, name, check=False)
+    assert "linux.uidMappings: a new user namespace needs a map that holds id 0" in refused.stderr
+    document["linux"]["uidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 9}] * 2
+    Path(path, "config.json").write_text(json.dumps(document))
+    assert "uid_map" in hako("create", "--bundle", path, name, check=False).stderr
+    assert name not in hako("list", "-q", check=False).stdout.split()

@@ -117,7 +117,10 @@ def _be_born(birth: Birth) -> None:
         sys.setdomainname(config.domainname)
     pid = _wait_for_hooks(*birth.hold)
     root = Root(birth.root_path)
-    score(birth.entry.process, root.warnings)
+    if config.new("user"):
+        privileges.be_root()  # our pid has come after the maps
+    else:
+        score(birth.entry.process, root.warnings)
     master, slave, passwd = _make_root(birth, root, pid)
     reach("oci.init.rooted")
     inherit(birth.entry.process, root.warnings)

@@ -23,7 +23,7 @@ from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
 from hakobune.oci import hooks, known, seccomp
 from hakobune.oci.config import Config, Process, parse, parse_process
-from hakobune.oci.init import kept, messages, notify, tuning
+from hakobune.oci.init import kept, messages, notify, privileges, tuning
 from hakobune.oci.init.child import (
     Birth,
     Entry,
@@ -50,6 +50,7 @@ _CLONE_FLAGS = {
     "ipc": sys.CLONE_NEWIPC,
     "pid": sys.CLONE_NEWPID,
     "network": sys.CLONE_NEWNET,
+    "user": sys.CLONE_NEWUSER,
 }
 _JOIN_FLAGS = _CLONE_FLAGS | {"cgroup": sys.CLONE_NEWCGROUP, "time": sys.CLONE_NEWTIME}
 _FILES = {"mount": "mnt", "uts": "uts", "ipc": "ipc", "pid": "pid_for_children", "network": "net", "cgroup": "cgroup",
@@ -129,8 +130,10 @@ def _loader(config: Config, container_id: str, status: str, bundle: str) -> Load
 def _check(config: Config) -> Process:
     """What this release does not do is refused by name, never silently left out."""
     for namespace in config.namespaces:
-        if namespace.type == "user":
-            raise Unimplemented(f"linux.namespaces: {namespace.type!r} is not supported yet")
+        if namespace.type == "user" and namespace.path:
+            raise Unimplemented(
+                f"linux.namespaces: a user namespace by path is not supported yet: {namespace.path}"
+            )
     if not any(namespace.type == "mount" for namespace in config.namespaces):
         raise InvalidArgument(
             "linux.namespaces: a mount namespace is needed, new or by path: without one its mounts would stay on the host"
@@ -173,6 +176,19 @@ def _go_back(ways: Sequence[Way]) -> None:
     for fd, flag in reversed(ways):
         sys.setns(fd, flag)
         os.close(fd)
+
+
+def _mount_for_users(layers: Sequence[Mount], rootfs: str) -> list[Way]:
+    """The root of a container that has users of its own: mounted by us, in a mount namespace for that, which init copies.
+
+    A snapshot's overlay means what it says to the host's root only (its attributes are trusted ones).
+    """
+    way = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC), sys.CLONE_NEWNS
+    sys.unshare(sys.CLONE_NEWNS)
+    sys.mount(None, "/", None, sys.MS_SLAVE | sys.MS_REC)
+    for item in layers:
+        steps.mount_snapshot(item, rootfs)
+    return [way]
 
 
 def _prepare_time(offsets: Mapping[str, tuple[int, int]]) -> None:
@@ -241,7 +257,8 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
     try:
         request.made(cgroup, config)
         reach("oci.create.cgroup")
-        plan = plans.build(config, request.rootfs, _cgroup_steps(cgroup, config), _mapped(config))
+        layers = () if config.new("user") else request.rootfs
+        plan = plans.build(config, layers, _cgroup_steps(cgroup, config), _mapped(config))
         entry = Entry(process, request.streams, cgroup.open_tasks(), program, program_flags, request.near,
                       request.gate, request.preserve, tune, loader)  # fmt: skip
 
@@ -250,9 +267,14 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
 
         birth = Birth(entry, config, rootfs, plan, told, _hold(config))
         flags, back = _join_given(config)
+        if config.new("user"):
+            back += _mount_for_users(request.rootfs, rootfs)
         request.planned()
         pid = _clone(birth, cgroup, flags, parent=request.clone_parent)
         _go_back(back)
+        if config.new("user"):
+            idmap.write(pid, *config.users)
+            privileges.score_of(pid, process)
         reach("oci.create.cloned")
         _run_hooks(birth, request, pid)
     except BaseException:
@@ -263,7 +285,7 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
 
 
 def _hold(config: Config) -> tuple[int, int]:
-    return os.pipe2(os.O_CLOEXEC) if hooks.with_init(config.hooks) else (-1, -1)
+    return os.pipe2(os.O_CLOEXEC) if hooks.with_init(config.hooks) or config.new("user") else (-1, -1)
 
 
 def _run_hooks(birth: Birth, request: Request, pid: int) -> None:
@@ -345,7 +367,7 @@ class PreparedExec:
 
 _EXEC_NAMESPACES = {"mnt": sys.CLONE_NEWNS, "pid": sys.CLONE_NEWPID, "uts": sys.CLONE_NEWUTS,
                     "ipc": sys.CLONE_NEWIPC, "net": sys.CLONE_NEWNET, "cgroup": sys.CLONE_NEWCGROUP,
-                    "time": sys.CLONE_NEWTIME}  # fmt: skip
+                    "time": sys.CLONE_NEWTIME, "user": sys.CLONE_NEWUSER}  # fmt: skip
 
 
 def prepare_exec(request: ExecRequest, container_id: str) -> PreparedExec:
@@ -386,7 +408,12 @@ def exec_process(prepared: PreparedExec, streams: Streams | None, size: messages
     score(entry.process, warnings)
     if "execCPUAffinity" in entry.process.rare:
         _set_first_affinity(entry.process)
-    _enter(request.init_pid, request.init_pidfd)
+    if os.stat(f"/proc/{request.init_pid}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino:
+        prepared = _before_its_users(prepared)
+        _enter(request.init_pid, request.init_pidfd)
+        privileges.be_root()
+    else:
+        _enter(request.init_pid, request.init_pidfd)
     forget_signals()
     inherit(entry.process, warnings)
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -423,6 +450,16 @@ def _spawnable(config: Config) -> bool:
         config.process.capabilities["bounding"] if config.process and config.process.capabilities else ()
     )
     return config.new("pid") and "CAP_SYS_PTRACE" not in bounding
+
+
+def _before_its_users(prepared: PreparedExec) -> PreparedExec:
+    """What root of a user namespace may not do any more: go into a control group of the host's root."""
+    if prepared.unified >= 0:
+        fd = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=prepared.unified)
+        os.write(fd, b"0")
+        os.close(fd)
+        os.close(prepared.unified)
+    return replace(prepared, unified=-1)
 
 
 def _enter(init_pid: int, pidfd: int) -> None:

@@ -35,6 +35,26 @@ def set_oom_score(value: int, warnings: list[str]) -> None:
         warnings.append(f"oom_score_adj {value} refused by the kernel: the engine lacks CAP_SYS_RESOURCE")
 
 
+def score_of(pid: int, process: Process) -> None:
+    """As `set_oom_score` of another process: one with users of its own may not write it. A refusal is borne."""
+    if process.oom_score_adj is not None:
+        try:
+            fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(fd, b"%d" % process.oom_score_adj)
+            finally:
+                os.close(fd)
+        except OSError:
+            return
+
+
+def be_root() -> None:
+    """Of the user namespace that we are in, where we are nobody yet. Raises OSError."""
+    os.setgroups(())
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
 def set_limits(limits: Iterable[Rlimit], warnings: list[str]) -> None:
     """setrlimit(2) for each. Raises InvalidArgument for an unknown name."""
     for limit in limits:

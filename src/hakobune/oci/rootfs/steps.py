@@ -318,14 +318,35 @@ def _make_node(root: Root, device: Device) -> None:
     parent = safepath.ensure_directory(root.fd, head)
     number = os.makedev(device.major, device.minor)
     try:
+        _mknod(device, name, number, parent)
+    finally:
+        os.close(parent)
+
+
+def _mknod(device: Device, name: str, number: int, parent: int) -> None:
+    try:
         os.mknod(name, _NODE_KINDS[device.kind] | device.mode, number, dir_fd=parent)
     except FileExistsError:
         info = os.stat(name, dir_fd=parent, follow_symlinks=False)
         if stat.S_IFMT(info.st_mode) != _NODE_KINDS[device.kind] or info.st_rdev != number:
             os.unlink(name, dir_fd=parent)
             os.mknod(name, _NODE_KINDS[device.kind] | device.mode, number, dir_fd=parent)
+    except PermissionError:  # root of a user namespace makes no nodes: the host's own is shown
+        _bind_node(device, name, number, parent)
+        return
     os.chown(name, device.uid, device.gid, dir_fd=parent, follow_symlinks=False)
-    os.close(parent)
+
+
+def _bind_node(device: Device, name: str, number: int, parent: int) -> None:
+    """The host's node of the same path, made sure of by its kind and number. Raises OSError."""
+    tree = sys.open_tree(-100, device.path, sys.OPEN_TREE_CLONE | sys.OPEN_TREE_CLOEXEC)
+    info = os.fstat(tree)
+    if stat.S_IFMT(info.st_mode) != _NODE_KINDS[device.kind] or info.st_rdev != number:
+        raise PermissionError(1, "is not the device that is wanted, and none can be made", device.path)
+    place = os.open(name, os.O_CREAT | os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=parent)
+    sys.move_mount(tree, place)
+    os.close(place)
+    os.close(tree)
 
 
 @dataclass(frozen=True, slots=True)

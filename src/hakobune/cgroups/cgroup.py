@@ -20,7 +20,7 @@ import select
 import time
 from collections.abc import Iterable, Mapping
 
-from hakobune.cgroups import devices, files, v1, v2
+from hakobune.cgroups import check, devices, files, v1, v2
 from hakobune.cgroups.layout import Hierarchy, Layout, detect
 from hakobune.cgroups.limits import Limits
 from hakobune.errors import AlreadyExists, FailedPrecondition, InvalidArgument
@@ -31,7 +31,7 @@ from hakobune.spec.mount import Mount
 MOUNT_POINT = "/sys/fs/cgroup"
 _SECTIONS = {  # key of linux.resources -> controller
     "memory": "memory", "cpu": "cpu", "pids": "pids", "blockIO": "blkio", "hugepageLimits": "hugetlb",
-    "devices": "devices",
+    "devices": "devices", "rdma": "rdma",
 }  # fmt: skip
 
 
@@ -146,6 +146,16 @@ class Cgroup:
         return self.warnings[before:]
 
     def _write(self, resources: Mapping[str, Any]) -> None:
+        """As `_write_all`; what is wrong with the request itself is named to the field."""
+        try:
+            self._write_all(resources)
+        except (InvalidArgument, KeyError, TypeError, AttributeError, ValueError) as err:
+            check.check(resources)
+            if isinstance(err, InvalidArgument):
+                raise
+            raise InvalidArgument(f"linux.resources: cannot be applied: {type(err).__name__} {err}") from err
+
+    def _write_all(self, resources: Mapping[str, Any]) -> None:
         for key, controller in _SECTIONS.items():
             if section := resources.get(key):
                 self._limit(controller, section)
@@ -155,8 +165,21 @@ class Cgroup:
             for controller, key in (("net_cls", "classID"), ("net_prio", "priorities")):
                 if network.get(key):
                     self._limit(controller, network)
-        if (unified := resources.get("unified")) and self.unified:
-            v2.raw(Limits(self.unified, self.warnings), unified)
+        if unified := resources.get("unified"):
+            self._write_unified(unified)
+
+    def _write_unified(self, values: Mapping[str, str]) -> None:
+        """config-linux.md, Unified: a controller that is not here is an error. Raises InvalidArgument."""
+        wanted = frozenset(name.partition(".")[0] for name in values)
+        if missing := wanted - self.unified_controllers:
+            name = next(name for name in values if name.partition(".")[0] in missing)
+            raise InvalidArgument(
+                f"linux.resources.unified.{name}: this host's cgroup v2 has no controller "
+                f"{name.partition('.')[0]!r}, it has {sorted(self.unified_controllers)}"
+            )
+        if self.v1:  # hybrid: nobody has handed these down yet
+            v2.enable(self.unified[: -len(self.path)], self.path, wanted)
+        v2.raw(Limits(self.unified, self.warnings), values)
 
     def _limit(self, controller: str, section: Any) -> None:
         """Write one section where its controller lives."""

@@ -41,7 +41,9 @@ def _field(rule: Rule) -> tuple[bool, str, int, int, str]:
 
 def for_container(rules: Iterable[Rule]) -> list[Rule]:
     """A configuration's rules, and what is there always; without any rule a container gets no other device."""
-    return [*(list(rules) or [NOTHING]), *ALWAYS]
+    if not isinstance(rules, (list, tuple)):
+        raise InvalidArgument(f"linux.resources.devices: expected a list, got {rules!r:.60}")
+    return [*(rules or [NOTHING]), *ALWAYS]
 
 
 def _number(value: int) -> str:

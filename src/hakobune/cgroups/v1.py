@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from hakobune.cgroups import devices as device_rules
 from hakobune.cgroups import files
 from hakobune.cgroups.limits import Limits, integer, refusal
+from hakobune.cgroups.v2 import rdma
 from hakobune.errors import FailedPrecondition
 from hakobune.record import Any
 
@@ -168,7 +169,7 @@ def devices(group: Limits, rules: Iterable[Section]) -> None:
 
 WRITERS: Mapping[str, Callable[[Limits, Any], None]] = {
     "memory": memory, "cpu": cpu, "cpuset": cpuset, "pids": pids, "blkio": blkio,
-    "hugetlb": hugetlb, "net_cls": net_cls, "net_prio": net_prio, "devices": devices,
+    "hugetlb": hugetlb, "net_cls": net_cls, "net_prio": net_prio, "devices": devices, "rdma": rdma,
 }  # fmt: skip
 
 

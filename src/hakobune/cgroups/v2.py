@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hakobune.cgroups import files
 from hakobune.cgroups.limits import Limits, integer
-from hakobune.errors import InvalidArgument
+from hakobune.errors import FailedPrecondition, InvalidArgument
 from hakobune.record import Any
 
 Section = Mapping[str, Any]
@@ -26,6 +26,10 @@ def memory(group: Limits, section: Section) -> None:
     limit, swap = integer(section, "limit"), integer(section, "swap")
     if swap:
         group.must("memory.swap.max", swap_alone(limit or 0, swap))
+    if limit and limit > 0 and section.get("checkBeforeUpdate"):
+        used = files.number(group.directory + "/memory.current") or 0
+        if used > limit:  # the kernel would kill until it fits
+            raise FailedPrecondition(f"unable to set memory limit to {limit} (current usage: {used})")
     if limit:
         group.must("memory.max", _most(limit))
         if limit > 0:
@@ -117,12 +121,23 @@ def hugetlb(group: Limits, section: Sequence[Section]) -> None:
 
 
 def raw(group: Limits, section: Mapping[str, str]) -> None:
-    """OCI `unified`: file name -> value, written as is. Raises InvalidArgument for a path."""
+    """OCI `unified`: file name -> value, written as is. Raises InvalidArgument for a path and for a file that is not there."""
     for name, value in section.items():
         if "/" in name or name.startswith("cgroup."):
             raise InvalidArgument(f"linux.resources.unified: {name!r} is not the name of a limit")
         for line in value.split("\n"):
-            group.must(name, line)
+            if not group.must(name, line):
+                group.warnings.pop()
+                raise InvalidArgument(f"linux.resources.unified.{name}: this kernel has no such limit")
+
+
+def rdma(group: Limits, section: Mapping[str, Section]) -> None:
+    """rdma.max, the same file on v1 and v2: `device hca_handle=N hca_object=N`."""
+    for device, limits in section.items():
+        words = [f"{word}={limits[key]}" for key, word in (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object"))
+                 if limits.get(key) is not None]  # fmt: skip
+        if words:
+            group.must("rdma.max", " ".join((device, *words)))
 
 
 # OCI controller name -> name in cgroup.controllers, and how to write it
@@ -133,6 +148,7 @@ WRITERS: Mapping[str, tuple[str, Callable[[Limits, Any], None]]] = {
     "pids": ("pids", pids),
     "blkio": ("io", blkio),
     "hugetlb": ("hugetlb", hugetlb),
+    "rdma": ("rdma", rdma),
 }
 
 

@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,15 +93,15 @@ def _diagnostics(lines: list[str]) -> list[str]:
 
 def _remove_groups() -> None:
     """Control groups that were left, now that nothing runs in them: only by the names that these programs give."""
-    for directory in _left():
-        with contextlib.suppress(OSError):
-            directory.rmdir()
-
-
-def _left() -> Iterator[Path]:
     for hierarchy in _CGROUPS.iterdir():
         for base in (hierarchy, hierarchy / "hakobune"):
-            for entry in base.iterdir() if base.is_dir() and not base.is_symlink() else ():
-                if _THEIRS.fullmatch(entry.name) and entry.is_dir():
-                    yield from sorted((path for path in entry.rglob("*") if path.is_dir()), reverse=True)
-                    yield entry
+            with contextlib.suppress(OSError):  # links, and what goes meanwhile
+                for name in os.listdir(base):
+                    if _THEIRS.fullmatch(name):
+                        _remove_below(base / name)
+
+
+def _remove_below(directory: Path) -> None:
+    for place, _directories, _files in os.walk(directory, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(place)

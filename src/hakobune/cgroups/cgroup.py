@@ -39,7 +39,7 @@ def clean_path(path: str) -> str:
     """A cgroupsPath as `/a/b`. Raises InvalidArgument when it could leave the hierarchy."""
     parts = [part for part in path.split("/") if part]
     if not parts or any(part in (".", "..") or "\0" in part or "\n" in part for part in parts):
-        raise InvalidArgument(f"cgroup path {path!r} is not usable")
+        raise InvalidArgument(f"linux.cgroupsPath: {path!r} is not a path below the hierarchy")
     return "/" + "/".join(parts)
 
 

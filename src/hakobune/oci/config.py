@@ -9,12 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hakobune.errors import InvalidArgument
+from hakobune.errors import InvalidArgument, Unimplemented
+from hakobune.oci.capabilities import NUMBERS
 from hakobune.record import Any, dataclass
 from hakobune.spec.mount import Mount
 
 NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 RARE = ("scheduler", "ioPriority", "execCPUAffinity")
+# getrlimit(2), <asm-generic/resource.h>
+RLIMITS = {
+    f"RLIMIT_{name}": number
+    for number, name in enumerate(
+        "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
+    )
+}
+_LARGEST = (1 << 64) - 1  # RLIM64_INFINITY
+_HOST_NAME_MAX = 64  # __NEW_UTS_LEN, <linux/utsname.h>
+_CAPABILITIES = frozenset(NUMBERS)
 CAPABILITY_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
 
@@ -162,6 +173,38 @@ def _console_size(size: Mapping[str, Any], at: str) -> tuple[int, int]:
     return rows, columns
 
 
+def _within(doc: Mapping[str, Any], field: str, at: str, least: int, most: int, default: Any = None) -> Any:
+    """A number of a range, both ends included."""
+    value = _get(doc, field, int, default, at=at)
+    if value is not None and not least <= value <= most:
+        raise InvalidArgument(f"{at}{field}: {value} is outside {least}..{most}")
+    return value
+
+
+def _paths(doc: Mapping[str, Any], field: str) -> tuple[str, ...]:
+    found = _strings(doc, field, at="linux.")
+    for index, path in enumerate(found):
+        if path[:1] != "/":
+            raise InvalidArgument(f"linux.{field}[{index}]: {path!r:.60} is not an absolute path")
+    return found
+
+
+def _host_name(doc: Mapping[str, Any], field: str) -> str:
+    name: str = _get(doc, field, str, "")
+    if "\0" in name or len(name.encode("utf-8", "surrogateescape")) > _HOST_NAME_MAX:
+        raise InvalidArgument(f"{field}: {name!r:.80} is not a name of at most {_HOST_NAME_MAX} bytes")
+    return name
+
+
+def _capabilities(sets: Mapping[str, Any], at: str) -> Mapping[str, tuple[str, ...]]:
+    found = {name: _strings(sets, name, at=at) for name in CAPABILITY_SETS}
+    for name, listed in found.items():
+        if not _CAPABILITIES.issuperset(listed):
+            index = next(i for i, one in enumerate(listed) if one not in _CAPABILITIES)
+            raise InvalidArgument(f"{at}{name}[{index}]: {listed[index]!r:.60} is not a capability")
+    return found
+
+
 def _annotations(doc: Mapping[str, Any]) -> Mapping[str, str]:
     table: Mapping[str, Any] = _get(doc, "annotations", dict, {})
     for key, value in table.items():
@@ -172,9 +215,23 @@ def _annotations(doc: Mapping[str, Any]) -> Mapping[str, str]:
 
 def _rlimit(doc: Mapping[str, Any], at: str) -> Rlimit:
     kind: str = _get(doc, "type", str, "", at=at)
-    if not kind.startswith("RLIMIT_"):
-        raise InvalidArgument(f"{at}type: {kind!r} is not an rlimit")
-    return Rlimit(kind, _get(doc, "soft", int, 0, at=at), _get(doc, "hard", int, 0, at=at))
+    if kind not in RLIMITS:
+        raise InvalidArgument(f"{at}type: {kind!r:.60} is not an rlimit")
+    soft, hard = (_within(doc, name, at, -1, _LARGEST, 0) for name in ("soft", "hard"))
+    if -1 < hard < soft:
+        raise InvalidArgument(f"{at}soft: {soft} is above the hard limit {hard}")
+    return Rlimit(kind, soft, hard)
+
+
+def _rlimits(doc: Mapping[str, Any], at: str) -> tuple[Rlimit, ...]:
+    found = tuple(
+        _rlimit(item, f"{at}rlimits[{i}].") for i, item in enumerate(_objects(doc, "rlimits", at=at))
+    )
+    kinds = [limit.type for limit in found]
+    for index, kind in enumerate(kinds):
+        if kind in kinds[:index]:
+            raise InvalidArgument(f"{at}rlimits[{index}].type: {kind!r} is given twice")
+    return found
 
 
 def parse_process(doc: Mapping[str, Any], *, at: str = "process.") -> Process:
@@ -188,7 +245,6 @@ def parse_process(doc: Mapping[str, Any], *, at: str = "process.") -> Process:
     user: Mapping[str, Any] = _get(doc, "user", dict, {}, at=at)
     size: Mapping[str, Any] | None = _get(doc, "consoleSize", dict, None, at=at)
     sets: Mapping[str, Any] | None = _get(doc, "capabilities", dict, None, at=at)
-    limits = _objects(doc, "rlimits", at=at)
     return Process(
         args=args,
         env=_strings(doc, "env", at=at),
@@ -198,13 +254,11 @@ def parse_process(doc: Mapping[str, Any], *, at: str = "process.") -> Process:
         uid=_identity(user, "uid", f"{at}user."),
         gid=_identity(user, "gid", f"{at}user."),
         groups=_groups(user, f"{at}user."),
-        umask=_get(user, "umask", int, None, at=f"{at}user."),
-        capabilities=None
-        if sets is None
-        else {name: _strings(sets, name, at=f"{at}capabilities.") for name in CAPABILITY_SETS},
-        rlimits=tuple(_rlimit(item, f"{at}rlimits[{i}].") for i, item in enumerate(limits)),
+        umask=_within(user, "umask", f"{at}user.", 0, 0o777),
+        capabilities=None if sets is None else _capabilities(sets, f"{at}capabilities."),
+        rlimits=_rlimits(doc, at),
         no_new_privileges=_get(doc, "noNewPrivileges", bool, False, at=at),
-        oom_score_adj=_get(doc, "oomScoreAdj", int, None, at=at),
+        oom_score_adj=_within(doc, "oomScoreAdj", at, -1000, 1000),
         apparmor_profile=_get(doc, "apparmorProfile", str, "", at=at),
         selinux_label=_get(doc, "selinuxLabel", str, "", at=at),
         rare={name: doc[name] for name in RARE if doc.get(name) is not None},
@@ -285,14 +339,17 @@ def _device(doc: Mapping[str, Any], at: str) -> Device:
     path: str = _get(doc, "path", str, "", at=at)
     if not path.startswith("/"):
         raise InvalidArgument(f"{at}path: {path!r} is not an absolute path")
+    for field in ("major", "minor") if kind != "p" else ():
+        if doc.get(field) is None:
+            raise InvalidArgument(f"{at}{field}: is missing")
     return Device(
         path,
         str(kind),
-        _get(doc, "major", int, 0, at=at),
-        _get(doc, "minor", int, 0, at=at),
+        _within(doc, "major", at, 0, 0xFFFFFFFF, 0),
+        _within(doc, "minor", at, 0, 0xFFFFFFFF, 0),
         _get(doc, "fileMode", int, 0o666, at=at) & 0o7777,
-        _get(doc, "uid", int, 0, at=at),
-        _get(doc, "gid", int, 0, at=at),
+        _identity(doc, "uid", at),
+        _identity(doc, "gid", at),
     )
 
 
@@ -324,11 +381,15 @@ def parse(doc: Any) -> Config:
     if not isinstance(doc, dict):
         raise InvalidArgument("config.json: expected an object")
     version: str = _get(doc, "ociVersion", str, "")
-    if not version.startswith("1."):
+    if not (version.startswith("1.") and version[2:3].isdigit()):
         raise InvalidArgument(f"ociVersion: {version!r} is not a 1.x version")
     root: Mapping[str, Any] = _get(doc, "root", dict, {})
     linux: Mapping[str, Any] = _get(doc, "linux", dict, {})
     process: Mapping[str, Any] | None = _get(doc, "process", dict, None)
+    if linux.get("intelRdt") is not None:
+        raise Unimplemented(
+            "linux.intelRdt: cache and memory bandwidth classes (resctrl) are not offered by this runtime"
+        )
     if not root.get("path"):
         raise InvalidArgument("root.path: must name the root file system")
     return Config(
@@ -336,8 +397,8 @@ def parse(doc: Any) -> Config:
         root=_get(root, "path", str, "", at="root."),
         root_readonly=_get(root, "readonly", bool, False, at="root."),
         root_propagation=_get(linux, "rootfsPropagation", str, "", at="linux."),
-        hostname=_get(doc, "hostname", str, ""),
-        domainname=_get(doc, "domainname", str, ""),
+        hostname=_host_name(doc, "hostname"),
+        domainname=_host_name(doc, "domainname"),
         mounts=tuple(_mount(m, f"mounts[{i}].") for i, m in enumerate(_objects(doc, "mounts"))),
         id_maps=_id_maps(_objects(doc, "mounts")),
         users=_users(linux),
@@ -345,8 +406,8 @@ def parse(doc: Any) -> Config:
         devices=tuple(
             _device(d, f"linux.devices[{i}].") for i, d in enumerate(_objects(linux, "devices", at="linux."))
         ),
-        masked_paths=_strings(linux, "maskedPaths", at="linux."),
-        readonly_paths=_strings(linux, "readonlyPaths", at="linux."),
+        masked_paths=_paths(linux, "maskedPaths"),
+        readonly_paths=_paths(linux, "readonlyPaths"),
         sysctl=_sysctl(linux),
         cgroups_path=_get(linux, "cgroupsPath", str, "", at="linux."),
         resources=_get(linux, "resources", dict, {}, at="linux."),

@@ -73,7 +73,9 @@ def test_small_print() -> None:
     config = parse(with_value("mounts.0.destination", "proc"))
     assert config.mounts[0].target == "/proc"
     config = parse(
-        with_value("linux.devices", [{"type": "c", "path": "/dev/x", "major": 1, "fileMode": 0o100600}])
+        with_value(
+            "linux.devices", [{"type": "c", "path": "/dev/x", "major": 1, "minor": 0, "fileMode": 0o100600}]
+        )
     )
     assert config.devices[0].mode == 0o600
     assert parse({"ociVersion": "1.0.0", "root": {"path": "/r"}}).process is None

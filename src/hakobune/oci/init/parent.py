@@ -21,7 +21,7 @@ from hakobune.failpoint import reach
 from hakobune.linux import idmap
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
-from hakobune.oci import hooks, known, seccomp
+from hakobune.oci import hooks, known, seccomp, sysctls
 from hakobune.oci.config import Config, Process, parse, parse_process
 from hakobune.oci.init import kept, messages, notify, privileges, tuning
 from hakobune.oci.init.child import (
@@ -139,6 +139,8 @@ def _check(config: Config) -> Process:
             "linux.namespaces: a mount namespace is needed, new or by path: without one its mounts would stay on the host"
         )
     hooks.check(config.hooks)
+    if config.sysctl:
+        sysctls.check(config)
     if config.process is None:
         raise InvalidArgument("process: is needed to create a container")
     return config.process

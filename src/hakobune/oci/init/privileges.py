@@ -17,13 +17,7 @@ from hakobune.errors import InvalidArgument
 from hakobune.linux import oom_score
 from hakobune.linux import syscalls as sys
 from hakobune.oci import capabilities
-from hakobune.oci.config import Process, Rlimit
-
-_LIMITS = {name: getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
-# <asm-generic/resource.h>: those which the module does not name
-_LIMITS |= {"RLIMIT_LOCKS": 10, "RLIMIT_SIGPENDING": 11, "RLIMIT_MSGQUEUE": 12, "RLIMIT_NICE": 13}
-_LIMITS |= {"RLIMIT_RTPRIO": 14, "RLIMIT_RTTIME": 15}
-
+from hakobune.oci.config import RLIMITS, Process, Rlimit
 
 _HELD = 1 << capabilities.NUMBERS["CAP_SYS_ADMIN"]
 _KNOWN = (1 << (capabilities.last_known() + 1)) - 1  # read here, in the host, before any container
@@ -58,7 +52,7 @@ def be_root() -> None:
 def set_limits(limits: Iterable[Rlimit], warnings: list[str]) -> None:
     """setrlimit(2) for each. Raises InvalidArgument for an unknown name."""
     for limit in limits:
-        number = _LIMITS.get(limit.type)
+        number = RLIMITS.get(limit.type)
         if number is None:
             raise InvalidArgument(f"process.rlimits: {limit.type!r} is not a limit of this kernel")
         soft, hard = _kernel_value(limit.soft), _kernel_value(limit.hard)

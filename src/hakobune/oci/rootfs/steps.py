@@ -75,7 +75,7 @@ class MountRoot:
     mounts: tuple[Mount, ...]
 
     def describe(self) -> str:
-        return f"mount the root from {[m.type for m in self.mounts] or 'its directory'}"
+        return f"root.path: mount it{''.join(f', {m.type}' for m in self.mounts)}"
 
     def apply(self, root: Root) -> None:
         for item in self.mounts:
@@ -200,7 +200,7 @@ class Bind:
     mapped: int = -1  # descriptor of a user namespace
 
     def describe(self) -> str:
-        return f"bind {self.source} to {self.target}"
+        return f"mounts: bind {self.source} to {self.target}"
 
     def apply(self, root: Root) -> None:
         recursive = sys.AT_RECURSIVE if self.options.recursive_bind else 0
@@ -226,7 +226,7 @@ class Filesystem:
     mapped: int = -1  # descriptor of a user namespace
 
     def describe(self) -> str:
-        return f"mount {self.type} at {self.target}"
+        return f"mounts: mount {self.type} at {self.target}"
 
     def apply(self, root: Root) -> None:
         context = sys.fsopen(self.type)
@@ -414,7 +414,7 @@ class Sysctl:
     values: tuple[tuple[str, str], ...]
 
     def describe(self) -> str:
-        return "set " + ", ".join(f"{key}={value}" for key, value in self.values)
+        return "linux.sysctl: set " + ", ".join(f"{key}={value}" for key, value in self.values)
 
     def apply(self, root: Root) -> None:
         context = sys.fsopen("proc")

@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check chaos bench conformance lint format clean peers proto
+.PHONY: help venv demo test check chaos fuzz bench conformance lint format clean peers proto
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ chaos: $(VENV)/.dev ## the long chaos run: SEED=1 FAULTS=1000, ROUND=17 plays on
 
 check: $(VENV)/.dev ## the tests that need neither root nor peers
 	@$(BIN)/python -m pytest -m 'not root and not slow' tests/unit tests/architecture
+
+fuzz: $(VENV)/.dev ## a minute each of hostile archives and documents for their readers (pip install atheris)
+	@for target in tar decompress manifest; do $(BIN)/python tests/fuzz/readers.py $$target 60 || exit 1; done
 
 bench: $(VENV)/.run ## ours beside dockerd and podman, in one run (root)
 	@$(BIN)/python bench/engine_bench.py

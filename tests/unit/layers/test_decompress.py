@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -52,6 +53,17 @@ def test_round_trip(pack: Callable[[bytes], bytes]) -> None:
 @pytest.mark.parametrize("pack", PACKERS)
 def test_several_streams_are_one_and_garbage_behind_is_left(pack: Callable[[bytes], bytes]) -> None:
     assert unpack(pack(CONTENT) + pack(b"more") + b"\0\0junk") == CONTENT + b"more"
+
+
+def test_zstd_chunked_is_plain_zstd() -> None:
+    """A frame for each file, and a table of contents in frames that readers skip (RFC 8878, 3.1.2) behind them."""
+    table = pack_zstd(b'{"version":1,"entries":[]}')
+    skipped = struct.pack("<II", 0x184D2A50, len(table)) + table
+    footer = struct.pack("<II", 0x184D2A50, 64) + bytes(56) + b"GNUlInUx"
+    assert (
+        unpack(pack_zstd(CONTENT) + pack_zstd(b"") + pack_zstd(b"more") + skipped + footer)
+        == CONTENT + b"more"
+    )
 
 
 @pytest.mark.parametrize("data", [b"", b"plain text", CONTENT])

@@ -322,6 +322,8 @@ class Cgroup:
 
     def thaw(self) -> None:
         """Let them run again; silent when not frozen or gone."""
+        if not self.directories():  # a user's container without any
+            return
         try:
             self._set_frozen(frozen=False, timeout=0)
         except OSError as err:

@@ -36,6 +36,12 @@ def user_namespace(uids: Iterable[Line], gids: Iterable[Line]) -> int:
 
 def write(pid: int, uids: Iterable[Line], gids: Iterable[Line]) -> None:
     """The maps of the user namespace that a process is in, once. Raises OSError, EINVAL for what the kernel does not take."""
+    uids, gids = tuple(uids), tuple(gids)
+    if os.geteuid() != 0:
+        if max(len(uids), len(gids)) > 1 or any(size > 1 for _in, _out, size in (*uids, *gids)):
+            _by_programs(pid, uids, gids)
+            return
+        _deny_setgroups(pid)
     for name, lines in (("uid_map", uids), ("gid_map", gids)):
         text = "".join(f"{inside} {outside} {size}\n" for inside, outside, size in lines)
         fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
@@ -45,6 +51,27 @@ def write(pid: int, uids: Iterable[Line], gids: Iterable[Line]) -> None:
             raise OSError(err.errno, f"{name} {text.splitlines()}: {(err.strerror or '').lower()}") from err
         finally:
             os.close(fd)
+
+
+def _deny_setgroups(pid: int) -> None:
+    """Without it an unprivileged user may not map a group (user_namespaces(7), Linux 3.19)."""
+    fd = os.open(f"/proc/{pid}/setgroups", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, b"deny")
+    finally:
+        os.close(fd)
+
+
+def _by_programs(pid: int, uids: Iterable[Line], gids: Iterable[Line]) -> None:
+    """newuidmap(1) and newgidmap(1), which look into /etc/subuid and /etc/subgid. Raises OSError."""
+    for name, lines in (("newuidmap", uids), ("newgidmap", gids)):
+        words = [name, str(pid), *(str(number) for line in lines for number in line)]
+        try:
+            child = os.posix_spawnp(name, words, os.environ)
+        except FileNotFoundError as err:
+            raise OSError(err.errno, "is needed for a map of more than the user alone", name) from err
+        if os.waitpid(child, 0)[1]:
+            raise OSError(1, "the map was refused: /etc/subuid and /etc/subgid have to have it", name)
 
 
 def _wait_in_one(reading: int, writing: int, ready: int, go: int) -> None:

@@ -16,7 +16,7 @@ from functools import partial
 
 from hakobune.cgroups import devices
 from hakobune.cgroups.cgroup import Cgroup
-from hakobune.errors import HakoError, InvalidArgument, NotFound, Unimplemented
+from hakobune.errors import HakoError, InvalidArgument, NotFound, PermissionDenied, Unimplemented
 from hakobune.failpoint import reach
 from hakobune.linux import idmap
 from hakobune.linux import syscalls as sys
@@ -269,7 +269,7 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
 
         birth = Birth(entry, config, rootfs, plan, told, _hold(config))
         flags, back = _join_given(config)
-        if config.new("user"):
+        if config.new("user") and os.geteuid() == 0:
             back += _mount_for_users(request.rootfs, rootfs)
         request.planned()
         pid = _clone(birth, cgroup, flags, parent=request.clone_parent)
@@ -314,6 +314,11 @@ def _make_cgroup(path: str, config: Config) -> Cgroup:
     try:
         rules = devices.for_container(config.resources.get("devices") or ())
         return Cgroup.create(path, {**config.resources, "devices": rules})
+    except (PermissionDenied, PermissionError):
+        if os.geteuid() == 0 or any(config.resources.get(key) for key in config.resources if key != "devices"):
+            raise
+        # A user who owns no control group goes without, as with runc; the container's pid namespace ends with it.
+        return Cgroup(path, {}, "", frozenset())
     except InvalidArgument:
         with contextlib.suppress(InvalidArgument):  # the path itself
             Cgroup.find(path).remove_parents()

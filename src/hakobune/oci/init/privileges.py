@@ -44,9 +44,19 @@ def score_of(pid: int, process: Process) -> None:
 
 def be_root() -> None:
     """Of the user namespace that we are in, where we are nobody yet. Raises OSError."""
-    os.setgroups(())
+    _set_groups(())
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
+
+
+def _set_groups(groups: tuple[int, ...]) -> None:
+    """None of them is what an unprivileged user's namespace has anyway, where setgroups(2) is denied."""
+    try:
+        os.setgroups(groups)
+    except PermissionError:
+        with open("/proc/self/setgroups") as file:
+            if groups or file.read().strip() != "deny":
+                raise
 
 
 def set_limits(limits: Iterable[Rlimit], warnings: list[str]) -> None:
@@ -110,7 +120,7 @@ def become(process: Process, warnings: list[str], *, hold: bool = False) -> Sets
     With `hold` CAP_SYS_ADMIN is kept in use for one more step of the caller's, who then sets what is returned.
     """
     sys.prctl(sys.PR_SET_KEEPCAPS, 1)
-    os.setgroups(process.groups)
+    _set_groups(process.groups)
     os.setresgid(process.gid, process.gid, process.gid)
     os.setresuid(process.uid, process.uid, process.uid)
     sys.prctl(sys.PR_SET_KEEPCAPS, 0)

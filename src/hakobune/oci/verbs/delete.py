@@ -28,6 +28,11 @@ def delete(root: str, container_id: str, *, force: bool) -> None:
     status = container.status(record)
     if status in ("running", "paused") and not force:
         raise FailedPrecondition(f"cannot delete container {container_id} that is not stopped: {status}")
+    if status != "stopped":  # a container of a user without control groups has only this one to be ended by
+        try:
+            os.kill(record.pid, 9)
+        except ProcessLookupError:
+            pass
     end(Cgroup.find(record.cgroup))
     if os.path.exists(f"{container.directory}/poststop"):
         from hakobune.oci import hooks

@@ -315,7 +315,9 @@ def _make_cgroup(path: str, config: Config) -> Cgroup:
         rules = devices.for_container(config.resources.get("devices") or ())
         return Cgroup.create(path, {**config.resources, "devices": rules})
     except (PermissionDenied, PermissionError):
-        if os.geteuid() == 0 or any(config.resources.get(key) for key in config.resources if key != "devices"):
+        if os.geteuid() == 0 or any(
+            config.resources.get(key) for key in config.resources if key != "devices"
+        ):
             raise
         # A user who owns no control group goes without, as with runc; the container's pid namespace ends with it.
         return Cgroup(path, {}, "", frozenset())

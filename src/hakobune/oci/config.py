@@ -25,6 +25,7 @@ RLIMITS = {
 }
 _LARGEST = (1 << 64) - 1  # RLIM64_INFINITY
 _HOST_NAME_MAX = 64  # __NEW_UTS_LEN, <linux/utsname.h>
+_IDMAP = frozenset(("idmap", "ridmap"))  # options of a mount
 _CAPABILITIES = frozenset(NUMBERS)
 CAPABILITY_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
@@ -295,12 +296,14 @@ def _id_map(doc: Mapping[str, Any], field: str, at: str) -> IdMap:
 def _id_maps(mounts: Sequence[Mapping[str, Any]]) -> Mapping[int, IdMaps]:
     found: dict[int, IdMaps] = {}
     for index, doc in enumerate(mounts):
+        if not ("uidMappings" in doc or "gidMappings" in doc or _IDMAP & set(doc.get("options") or ())):
+            continue
         maps = tuple(_id_map(doc, name, f"mounts[{index}].") for name in ("uidMappings", "gidMappings"))
         if bool(maps[0]) != bool(maps[1]):
             raise InvalidArgument(f"mounts[{index}]: uidMappings and gidMappings belong together")
         if maps[0]:
             found[index] = maps[0], maps[1]
-        elif {"idmap", "ridmap"} & set(doc.get("options") or ()):
+        elif _IDMAP & set(doc.get("options") or ()):
             raise InvalidArgument(f"mounts[{index}]: idmap without uidMappings and gidMappings")
     return found
 

@@ -23,7 +23,7 @@ from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
 from hakobune.oci import hooks, known, seccomp, sysctls
 from hakobune.oci.config import Config, Process, parse, parse_process
-from hakobune.oci.init import kept, messages, notify, privileges, tuning
+from hakobune.oci.init import kept, lsm, messages, notify, privileges, tuning
 from hakobune.oci.init.child import (
     Birth,
     Entry,
@@ -438,9 +438,22 @@ def exec_process(prepared: PreparedExec, streams: Streams | None, size: messages
 
 
 def _tune(process: Process, personality: Mapping[str, Any] | None) -> Callable[[], None] | None:
-    if not process.rare and personality is None:
+    if (
+        not process.rare
+        and personality is None
+        and not process.apparmor_profile
+        and not process.selinux_label
+    ):
         return None
-    return tuning.prepared(process.rare, personality)
+    acts = [
+        act for act in (tuning.prepared(process.rare, personality), lsm.prepared(process)) if act is not None
+    ]
+
+    def act() -> None:
+        for one in acts:
+            one()
+
+    return act
 
 
 def _set_first_affinity(process: Process) -> None:

@@ -32,7 +32,7 @@ Profile = Mapping[str, Any]
 KILL_PROCESS, KILL_THREAD, TRAP, ERRNO = 0x80000000, 0x00000000, 0x00030000, 0x00050000
 TRACE, LOG, ALLOW, NOTIFY = 0x7FF00000, 0x7FFC0000, 0x7FFF0000, 0x7FC00000
 
-_ACTIONS = {
+ACTIONS = {
     "SCMP_ACT_KILL": KILL_THREAD, "SCMP_ACT_KILL_THREAD": KILL_THREAD, "SCMP_ACT_KILL_PROCESS": KILL_PROCESS,
     "SCMP_ACT_TRAP": TRAP, "SCMP_ACT_ERRNO": ERRNO, "SCMP_ACT_TRACE": TRACE, "SCMP_ACT_LOG": LOG,
     "SCMP_ACT_ALLOW": ALLOW, "SCMP_ACT_NOTIFY": NOTIFY,
@@ -69,9 +69,9 @@ Rule = tuple[int, tuple[Condition, ...]]  # action, conditions
 def _action(
     name: Any, errno_ret: Any, at: str, *, field: str = "action", data_field: str = "errnoRet"
 ) -> int:
-    if not isinstance(name, str) or name not in _ACTIONS:
+    if not isinstance(name, str) or name not in ACTIONS:
         raise InvalidArgument(f"{at}.{field}: unknown action {name!r:.60}")
-    action = _ACTIONS[name]
+    action = ACTIONS[name]
     if action in (ERRNO, TRACE):
         data = errno.EPERM if errno_ret is None else errno_ret
         if type(data) is not int or not 0 <= data <= 0xFFFF:
@@ -102,13 +102,13 @@ def _listed(holder: Profile, field: str, at: str, kind: type, word: str) -> Sequ
     return values
 
 
-_OPERATORS = ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")
+OPERATORS = ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")
 
 
 def _condition(arg: Mapping[str, Any], at: str) -> Condition:
     operator = str(arg.get("op", "")).removeprefix("SCMP_CMP_")
     index, value, second = arg.get("index", 0), arg.get("value", 0), arg.get("valueTwo", 0)
-    if operator not in _OPERATORS:
+    if operator not in OPERATORS:
         raise InvalidArgument(f"{at}.op: unknown operator {arg.get('op')!r:.60}")
     if type(index) is not int or not 0 <= index <= 5:
         raise InvalidArgument(f"{at}.index: argument {index!r:.60} is not 0 to 5")

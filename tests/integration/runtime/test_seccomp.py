@@ -136,3 +136,20 @@ def test_without_an_agent_there_is_no_container(hako: Runtime, change: dict[str,
     path = given(hako, profile("/x") | change, "true")
     done = hako("create", "--bundle", path, Path(path).name, check=False)
     assert (done.returncode, text in done.stderr) == (1, True), done.stderr
+
+
+def test_what_is_told_of_it_is_taken(hako: Runtime) -> None:
+    """Every action, operator and flag of `features`, in one profile that the kernel loads (features-linux.md, Seccomp)."""
+    told = json.loads(hako("features").stdout)["linux"]["seccomp"]
+    assert {"SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_LOG"} <= set(
+        told["actions"]
+    )
+    assert len(told["operators"]) == 7
+    rules = [{"names": ["swapoff"], "action": action, "args": [{"index": 0, "value": 1, "valueTwo": 1, "op": operator}]}
+             for action in told["actions"] if action != "SCMP_ACT_NOTIFY" for operator in told["operators"]]  # fmt: skip
+    seccomp = {"defaultAction": "SCMP_ACT_ALLOW", "flags": told["supportedFlags"], "architectures": told["archs"],
+               "syscalls": rules}  # fmt: skip
+    path = given(hako, seccomp, "grep", "Seccomp:", "/proc/self/status")
+    with open(f"{path}/out", "w") as out:
+        hako("run", "--bundle", path, Path(path).name, stdout=out)
+    assert hako.output(Path(path).name).split() == ["Seccomp:", "2"]

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import json
 
+from hakobune.oci import seccomp
 from hakobune.oci.capabilities import NUMBERS
 from hakobune.oci.config import NAMESPACES
 from hakobune.oci.hooks import SERVED
 from hakobune.oci.rootfs.options import NAMES as MOUNT_OPTIONS
+from hakobune.oci.syscall_table import ARCHITECTURES
 from hakobune.oci.verbs.spec import VERSION
+from hakobune.record import Any
+
+
+def _seccomp() -> dict[str, Any]:
+    return {
+        "enabled": True,
+        "actions": sorted(seccomp.ACTIONS),
+        "operators": [f"SCMP_CMP_{name}" for name in seccomp.OPERATORS],
+        "archs": sorted(ARCHITECTURES),
+        "knownFlags": sorted(seccomp.FLAGS),
+        "supportedFlags": sorted(seccomp.FLAGS),
+    }
 
 
 def features() -> str:
@@ -22,10 +36,11 @@ def features() -> str:
             "linux": {
                 "namespaces": sorted(NAMESPACES),
                 "capabilities": sorted(NUMBERS),
-                "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
-                "seccomp": {"enabled": True},
-                "apparmor": {"enabled": False},
-                "selinux": {"enabled": False},
+                "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+                "seccomp": _seccomp(),
+                "apparmor": {"enabled": True},
+                "selinux": {"enabled": True},
+                "intelRdt": {"enabled": False},
                 "mountExtensions": {"idmap": {"enabled": True}},
             },
         },

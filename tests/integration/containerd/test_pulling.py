@@ -119,7 +119,9 @@ async def undone(client: Client) -> None:
     """No name; what was being unpacked goes as soon as the manager has heard that nobody waits."""
     assert await client.images.list() == []
     async with asyncio.timeout(10):
-        while await client.snapshots.list():
+        while True:
+            if not await client.snapshots.list():
+                return
             await asyncio.sleep(0.01)
 
 

@@ -584,3 +584,44 @@ def test_users_of_its_own(hako: Runtime) -> None:
     Path(path, "config.json").write_text(json.dumps(document))
     assert "uid_map" in hako("create", "--bundle", path, name, check=False).stderr
     assert name not in hako("list", "-q", check=False).stdout.split()
+
+
+def test_attributes_of_mounts_and_of_what_lies_below(hako: Runtime) -> None:
+    """The plain words mean one mount, those with an r all below it; a tmpfs takes a copy of what it covers."""
+    shared = hako.place / "tree"
+    (shared / "below").mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(shared / "below")], check=True)
+    try:
+        path = hako.bundle(
+            "sh",
+            "-c",
+            "grep ' /[pr]lain' /proc/self/mountinfo; cat /etc/kept; grep ' /etc ' /proc/self/mountinfo",
+        )
+        root = Path(path, "root")
+        for name in ("bin", "lib", "lib64", "usr", "proc", "dev", "sys", "plain", "rlain", "etc"):
+            (root / name).mkdir(parents=True)
+        (root / "etc/kept").write_text("of the image\n")
+        document = json.loads(Path(path, "config.json").read_text())
+        document["root"] = {"path": str(root)}
+        document["mounts"] += [
+            {"destination": f"/{name}", "source": str(hako.lower / name), "options": ["rbind"]}
+            for name in ("bin", "lib", "lib64", "usr") if (hako.lower / name).is_dir()
+        ] + [
+            {"destination": "/plain", "source": str(shared), "options": ["rbind", "ro", "noexec"]},
+            {"destination": "/rlain", "source": str(shared), "options": ["rbind", "rro", "rnosuid", "rnoatime"]},
+            {"destination": "/etc", "type": "tmpfs", "source": "tmpfs",
+             "options": ["tmpcopyup", "nosuid", "nostrictatime", "silent", "lazytime", "size=64k"]},
+        ]  # fmt: skip
+        Path(path, "config.json").write_text(json.dumps(document))
+        said = hako("run", "--bundle", path, Path(path).name).stdout.splitlines()
+    finally:
+        subprocess.run(["umount", "-l", str(shared / "below")], check=True)
+    flags = {
+        line.split()[4]: set(line.split()[5].split(",")) for line in said if "/" in line and " - " in line
+    }
+    assert {"ro", "noexec"} <= flags["/plain"]
+    assert "rw" in flags["/plain/below"]
+    for place in ("/rlain", "/rlain/below"):
+        assert {"ro", "nosuid", "noatime"} <= flags[place]
+    assert {"rw", "nosuid", "relatime"} <= flags["/etc"]
+    assert "of the image" in said

@@ -23,6 +23,9 @@ _ATTRS: dict[str, tuple[int, int]] = {
     "noatime": (sys.MOUNT_ATTR_NOATIME, sys.MOUNT_ATTR_ATIME),
     "strictatime": (sys.MOUNT_ATTR_STRICTATIME, sys.MOUNT_ATTR_ATIME),
     "relatime": (0, sys.MOUNT_ATTR_ATIME),
+    "atime": (0, sys.MOUNT_ATTR_ATIME),  # what the kernel does when nobody says otherwise: relatime
+    "norelatime": (0, sys.MOUNT_ATTR_ATIME),
+    "nostrictatime": (0, sys.MOUNT_ATTR_ATIME),
     "nosymfollow": (sys.MOUNT_ATTR_NOSYMFOLLOW, 0),
     "symfollow": (0, sys.MOUNT_ATTR_NOSYMFOLLOW),
 }
@@ -32,7 +35,12 @@ _PROPAGATION: dict[str, int] = {
     "shared": sys.MS_SHARED,
     "unbindable": sys.MS_UNBINDABLE,
 }
-_WITHOUT_MEANING = frozenset(("defaults", "async", "loud", "auto", "noauto", "user", "nouser"))
+_WITHOUT_MEANING = frozenset(
+    ("defaults", "async", "loud", "silent", "auto", "noauto", "user", "nouser", "iversion", "noiversion")
+)
+_OF_EVERY_FILE_SYSTEM = frozenset(
+    ("sync", "dirsync", "lazytime", "nolazytime", "mand", "nomand")
+)  # fsconfig(2) takes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,5 +103,5 @@ def parse(options: tuple[str, ...]) -> Options:
 
 NAMES = frozenset(
     (*_ATTRS, *(f"r{name}" for name in _ATTRS), *_PROPAGATION, *(f"r{name}" for name in _PROPAGATION),
-     *_WITHOUT_MEANING, "bind", "rbind", "tmpcopyup", "idmap", "ridmap")
+     *_WITHOUT_MEANING, *_OF_EVERY_FILE_SYSTEM, "bind", "rbind", "tmpcopyup", "idmap", "ridmap")
 )  # fmt: skip

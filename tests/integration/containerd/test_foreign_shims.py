@@ -126,11 +126,15 @@ def status_of(cli: Cli, name: str) -> str:
 
 
 def removed(cli: Cli, *arguments: str) -> str:
-    """What `tasks rm` says about it."""
-    done = subprocess.run(
-        cli.argv("tasks", "rm", *arguments), capture_output=True, text=True, timeout=SECONDS, check=False
-    )
-    return done.stderr
+    """What `tasks rm` says about it; again while a signal is on its way."""
+    end = time.monotonic() + SECONDS
+    while True:
+        done = subprocess.run(
+            cli.argv("tasks", "rm", *arguments), capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+        if "must be stopped" not in done.stderr or time.monotonic() > end:
+            return done.stderr
+        time.sleep(0.02)
 
 
 def has_ended(pid: int) -> bool:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from hakobune.cgroups.cgroup import Cgroup
 from hakobune.oci import known, seccomp_default
 from hakobune.task.runtime import Program
 from hakobune.testing import bundle
@@ -177,6 +178,7 @@ def _scratch() -> Iterator[Path]:
     try:
         yield place
     finally:
+        Cgroup.find(f"/hakobench-{os.getpid()}/any").remove_parents()
         shutil.rmtree(place, ignore_errors=True)
 
 

@@ -18,6 +18,13 @@ Docker = Callable[..., "subprocess.CompletedProcess[str]"]
 STARTER = "hako/starter"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def groups() -> Iterator[None]:
+    """Control groups that are named after this process belong to its tests: none stays, nor an empty one."""
+    yield
+    assert list(Path("/sys/fs/cgroup").glob(f"*/*{os.getpid()}")) == []
+
+
 @pytest.fixture(scope="module")
 def docker(engine: PrivateEngine, peer: Callable[[str], Path]) -> Docker:
     """`docker("run", "--rm", …)` against this module's engine; output captured as text."""

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hakobune.cgroups.cgroup import Cgroup
 from hakobune.testing.clients import IMAGE, Cli, Failed, Watch, image_archive
 from hakobune.testing.registry import RealRegistry
 from hakobune.testing.registry import program as registry_program
@@ -73,6 +74,8 @@ def outcome(cli: Cli, one: Check) -> str:
         return "not in this version" if any(words in str(err) for words in LACKING) else str(err)
     except Exception as err:  # whatever a check stumbles over in what it was given
         return f"another answer: {type(err).__name__}: {err}"
+    finally:  # runc leaves the group of the namespace, in which it made the containers'
+        Cgroup.find(f"/{cli.namespace}/any").remove_parents()
     return "works"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.any_pb2 import Any
 
+from hakobune.cgroups.cgroup import Cgroup
 from hakobune.containerd.client import Client, TaskOOM
 from hakobune.containerd.tasks import programs
 from hakobune.containerd.tasks.bundle import Bundle
@@ -56,6 +57,9 @@ def ctr(peer: Callable[[str], Path]) -> Cli:
     return [cli for cli in found() if cli.name == "ctr"][-1]
 
 
+NAMESPACE = f"foreign-{os.getpid()}"
+
+
 @pytest.fixture
 def own() -> Iterator[PrivateManager]:
     """A manager for one test."""
@@ -64,6 +68,9 @@ def own() -> Iterator[PrivateManager]:
     loop(_answers(made))
     yield made
     made.end()
+    Cgroup.find(
+        f"/{NAMESPACE}/any"
+    ).remove_parents()  # runc leaves the group in which it made the containers'
     assert not _left(str(made.base)), "the test left something behind"
 
 
@@ -110,7 +117,7 @@ def test_commands_of_nerdctl(
 
 
 def of(ctr: Cli, manager: PrivateManager, tmp_path: Path) -> Cli:
-    cli = Cli(ctr.name, ctr.version, ctr.program, manager.address, "foreign", scratch=tmp_path)
+    cli = Cli(ctr.name, ctr.version, ctr.program, manager.address, NAMESPACE, scratch=tmp_path)
     cli("images", "import", str(image_archive(tmp_path / "starter.tar")))
     return cli
 
@@ -171,7 +178,7 @@ def test_its_shim_is_killed(runtime: str, ctr: Cli, own: PrivateManager, tmp_pat
     cli("run", "-d", "--runtime", runtime, IMAGE, "one", "sleep", "600")
     cli("run", "-d", "--runtime", runtime, IMAGE, "other", "sleep", "600")
     pid = pid_of(cli, "one")
-    place = Bundle.of(own.state, "foreign", "one").place()
+    place = Bundle.of(own.state, NAMESPACE, "one").place()
     assert place is not None
     assert os.path.exists(place.path)
     with cli.watching("events") as watch:
@@ -245,7 +252,7 @@ def test_the_manager_dies_over_a_creation(
         assert status_of(cli, "cut") == "CREATED"
         assert "exit code 137" in removed(cli, "-f", "cut")
     assert cli("tasks", "ls", "-q") == ""
-    assert list(Path(own.state).glob("io.containerd.runtime.v2.task/foreign/*")) == []
+    assert list(Path(own.state).glob(f"io.containerd.runtime.v2.task/{NAMESPACE}/*")) == []
     cli("containers", "rm", "cut")
     cli("run", "--rm", "--runtime", runtime, IMAGE, "cut", "true")
 
@@ -260,14 +267,14 @@ def test_a_program_that_cannot_start_leaves_nothing(ctr: Cli, own: PrivateManage
     said = cli.refused("run", "--rm", "--runtime", "io.containerd.nobody.v9", IMAGE, "two", "true")
     assert "containerd-shim-nobody-v9 is not installed" in said
     assert cli("tasks", "ls", "-q") == ""
-    assert list(Path(own.state).glob("io.containerd.runtime.v2.task/foreign/*")) == []
+    assert list(Path(own.state).glob(f"io.containerd.runtime.v2.task/{NAMESPACE}/*")) == []
 
 
 def test_what_a_runtime_says_of_itself(ctr: Cli, own: PrivateManager, tmp_path: Path) -> None:
     """Current shims answer -info, ours too; one that cannot is heard out."""
     if ctr.version.startswith("1."):
         pytest.skip("ctr 1.x does not inspect runtimes")
-    cli = Cli(ctr.name, ctr.version, ctr.program, own.address, "foreign", scratch=tmp_path)
+    cli = Cli(ctr.name, ctr.version, ctr.program, own.address, NAMESPACE, scratch=tmp_path)
     ours = json.loads(cli("plugins", "inspect-runtime", "--runtime", "io.containerd.hako.v1"))
     assert (ours["Name"], ours["Version"]["Version"]) == ("io.containerd.hako.v1", VERSION)
     if program := built(NAME):
@@ -334,7 +341,7 @@ def test_every_protocol_and_socket(sample: str, ctr: Cli, own: PrivateManager, t
 
 async def _waited(manager: PrivateManager, name: str, shim: int) -> int:
     """The status that a pending Wait is answered with when the shim is killed."""
-    client = Client(manager.address, "foreign")
+    client = Client(manager.address, NAMESPACE)
     waiting = asyncio.ensure_future(client.tasks.wait(name))
     await client.tasks.get(name)  # asked later, and answered
     os.kill(shim, signal.SIGKILL)

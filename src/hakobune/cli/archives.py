@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 
+from . import moving
 from .command import Command, Context
 from .failure import Failure
 from .flags import Values
@@ -123,11 +124,7 @@ def _import(context: Context, values: Values, arguments: list[str]) -> int:
             response = context.client.open(
                 "POST", f"/images/create{options}", stream=_blocks(file), headers=headers
             )
-    for event in response.lines():
-        if event.get("error"):
-            raise Failure(f"Error response from daemon: {event['error']}")
-        if event.get("status"):
-            context.say(event["status"])
+    moving.show(response.lines(), context.say, live=True)
     return 0
 
 

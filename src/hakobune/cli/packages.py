@@ -13,6 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
+from . import moving
 from .command import Command, Context
 from .failure import Failure
 from .flags import Values
@@ -93,11 +94,7 @@ def _from_packages(context: Context, values: Values, arguments: list[str]) -> in
         finally:
             process.stdout.close()
             process.terminate()  # silent when it has ended
-    for event in response.lines():
-        if event.get("error"):
-            raise Failure(f"Error response from daemon: {event['error']}")
-        if event.get("status"):
-            context.say(event["status"])
+    moving.show(response.lines(), context.say, live=True)
     return 0
 
 

@@ -156,16 +156,10 @@ class ContainerdProcess:
         """Have it end and be started anew, as the code that we are; false when it is not ours. Raises Unavailable."""
         if self._config.containerd:
             return False
-        if pid := await self._pid():
+        if (pid := await self._pid()) and not await _ended_by_term(pid):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-            try:
-                await asyncio.wait_for(_end_of(pid), _STOP_SECONDS)
-            except TimeoutError:
-                print(f"hakod: hako-containerd (process {pid}) does not end on SIGTERM", file=sys.stderr)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)  # it has to bear that at any time
-                await _end_of(pid)
+                os.kill(pid, signal.SIGKILL)  # it has to bear that at any time
+            await _end_of(pid)
         await self._client.ready(READY_SECONDS)  # `_watch` starts the next one
         return True
 
@@ -182,15 +176,20 @@ class ContainerdProcess:
             return
         ours = self._process.pid if self._process is not None else 0
         for pid in {ours, await self._pid()} - {0}:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-            try:
-                await asyncio.wait_for(_end_of(pid), _STOP_SECONDS)
-            except TimeoutError:
-                print(f"hakod: hako-containerd (process {pid}) does not end on SIGTERM", file=sys.stderr)
-                continue
-            if pid == ours:
+            if await _ended_by_term(pid) and pid == ours:
                 self._reap()
+
+
+async def _ended_by_term(pid: int) -> bool:
+    """Ask it to end; whether it does in its time."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    try:
+        await asyncio.wait_for(_end_of(pid), _STOP_SECONDS)
+    except TimeoutError:
+        print(f"hakod: hako-containerd (process {pid}) does not end on SIGTERM", file=sys.stderr)
+        return False
+    return True
 
 
 async def _end_of(pid: int) -> None:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -215,6 +215,21 @@ class PrivateEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop(check=kind is None)
+
+
+@contextlib.contextmanager
+def on_a_small_disk(megabytes: int, arguments: tuple[str, ...] = ()) -> Iterator[PrivateEngine]:
+    """An engine whose data root is a file system of its own of that size."""
+    disk = Path(tempfile.mkdtemp(prefix="hk-disk-", dir="/tmp"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tight", disk], check=True)
+    made = PrivateEngine(arguments=arguments)
+    (made.root / "d").symlink_to(disk)
+    try:
+        with made:
+            yield made
+    finally:
+        subprocess.run(["umount", "-l", disk], check=False)
+        os.rmdir(disk)
 
 
 def free_subnet() -> str:

@@ -10,19 +10,16 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import tarfile
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from hakobune.testing.engine import PrivateEngine
+from hakobune.testing.engine import PrivateEngine, on_a_small_disk
 from hakobune.testing.registry import LyingRegistry, Request, sample, serving
 
 pytestmark = pytest.mark.root
@@ -161,16 +158,8 @@ def test_volumes(engine: PrivateEngine) -> None:
 @pytest.fixture
 def tight() -> Iterator[PrivateEngine]:
     """An engine whose data root holds 24 MB."""
-    disk = Path(tempfile.mkdtemp(prefix="hk-disk-", dir="/tmp"))
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tight", disk], check=True)
-    made = PrivateEngine()
-    (made.root / "d").symlink_to(disk)
-    try:
-        with made:
-            yield made
-    finally:
-        subprocess.run(["umount", "-l", disk], check=False)
-        os.rmdir(disk)
+    with on_a_small_disk(24) as made:
+        yield made
 
 
 def blobs(engine: PrivateEngine) -> int:
@@ -370,18 +359,9 @@ def test_a_client_that_goes_away_leaves_nothing(engine: PrivateEngine) -> None:
     assert ask(engine, "GET", "/images/cut/json")[0] == 404
 
 
-def _archive(size: int) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        member = tarfile.TarInfo("file")
-        member.size = size
-        tar.addfile(member, io.BytesIO(os.urandom(size)))
-    return out.getvalue()
-
-
 def test_import_from_a_url(engine: PrivateEngine) -> None:
     """As it is sent, by a redirect, and all the ways in which it is none: nothing is left then."""
-    data = _archive(3 << 20)
+    data = archive(3 << 20)
 
     def answer(request: Request) -> None:
         if request.path == "/moved":

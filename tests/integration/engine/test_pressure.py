@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from hakobune.testing.engine import PrivateEngine
+from hakobune.testing.engine import PrivateEngine, on_a_small_disk
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -24,16 +21,8 @@ MARKS = ("--image-gc-high", "75", "--image-gc-low", "60", "--image-gc-age", "0",
 @pytest.fixture
 def engine() -> Iterator[PrivateEngine]:
     """Its data root holds 64 MB."""
-    disk = Path(tempfile.mkdtemp(prefix="hk-disk-", dir="/tmp"))
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tight", disk], check=True)
-    made = PrivateEngine(arguments=MARKS)
-    (made.root / "d").symlink_to(disk)
-    try:
-        with made:
-            yield made
-    finally:
-        subprocess.run(["umount", "-l", disk], check=False)
-        os.rmdir(disk)
+    with on_a_small_disk(64, MARKS) as made:
+        yield made
 
 
 def load(engine: PrivateEngine, name: str) -> None:

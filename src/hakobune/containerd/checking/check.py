@@ -16,11 +16,11 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass
 
+from hakobune.containerd import apart
 from hakobune.containerd.content.store import Content
 from hakobune.containerd.diff.unpack import unpack
 from hakobune.containerd.events.exchange import Exchange
@@ -239,19 +239,9 @@ def _layers(blobs: Blobs, top: Node) -> dict[str, _Layer]:
 async def _differing(blob: str, place: str) -> list[str]:
     """Sentences about how a layer's directory is not its blob's. Raises Internal."""
     with open(blob, "rb") as source:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-m", "hakobune.cmd.verify", f"{place}/fs", stdin=source,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-    try:
-        out, err = await process.communicate()
-    except BaseException:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        raise
-    if process.returncode:
-        return [err.decode("utf-8", "replace").strip()] if b"error" in err else _raise(process.returncode)
+        status, out, err = await apart.done("verify", f"{place}/fs", stdin=source)
+    if status:
+        return [err.decode("utf-8", "replace").strip()] if b"error" in err else _raise(status)
     found: list[str] = json.loads(out)
     return found
 

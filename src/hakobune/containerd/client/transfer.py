@@ -25,6 +25,7 @@ from hakobune.proto import transfer_types_pb2 as pb
 from hakobune.proto.streaming_pb2 import StreamInit
 from hakobune.spec.descriptor import Descriptor
 from hakobune.transport.grpc_runtime import aio, error_of
+from hakobune.transport.pieces import joined
 
 _SERVICE = "containerd.services.transfer.v1.Transfer"
 _STREAMING = "containerd.services.streaming.v1.Streaming"
@@ -220,7 +221,7 @@ async def _hear_nothing(_progress: Progress) -> None:
 async def _send(call: Any, archive: AsyncIterator[bytes]) -> None:
     """As much as the manager's window allows, in pieces: each costs half a millisecond, however small it is."""
     window = 0
-    async for part in _joined(archive):
+    async for part in joined(archive, _PIECE):
         view = memoryview(part)
         while view:
             while window <= 0:
@@ -230,19 +231,6 @@ async def _send(call: Any, archive: AsyncIterator[bytes]) -> None:
             window -= len(piece)
             view = view[len(piece) :]
     await call.done_writing()
-
-
-async def _joined(archive: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    kept: list[bytes] = []
-    size = 0
-    async for part in archive:
-        kept.append(part)
-        size += len(part)
-        if size >= _PIECE:
-            yield b"".join(kept)
-            kept, size = [], 0
-    if kept:
-        yield b"".join(kept)
 
 
 async def _window(call: Any) -> int:

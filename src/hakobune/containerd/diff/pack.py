@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import sys
 from collections.abc import Mapping, Sequence
 
+from hakobune.containerd import apart
 from hakobune.containerd.content.store import Content, Writer
 from hakobune.errors import AlreadyExists, HakoError, Internal, InvalidArgument, Unimplemented
 from hakobune.spec.mount import Mount
@@ -76,21 +76,17 @@ async def pack(
 
 async def _run(words: Sequence[str], *, compressed: bool, into: Writer) -> str:
     """The digest of the uncompressed layer; the program does not outlive this."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-m", "hakobune.cmd.pack", *words, *(["--gzip"] if compressed else []),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
+    async with apart.program("pack", *words, *(["--gzip"] if compressed else [])) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
         saying = asyncio.ensure_future(process.stderr.read())
-        while part := await process.stdout.read(_CHUNK):
-            await into.write(part, into.offset)
-        return _diff(await saying, await process.wait())
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        try:
+            while part := await process.stdout.read(_CHUNK):
+                await into.write(part, into.offset)
+            return _diff(await saying, await process.wait())
+        finally:
+            saying.cancel()
+            await asyncio.gather(saying, return_exceptions=True)
 
 
 def _diff(said: bytes, status: int) -> str:

@@ -9,11 +9,11 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
+from hakobune.containerd import apart
 from hakobune.errors import Internal, InvalidArgument, ResourceExhausted
 from hakobune.spec.mount import Mount
 
@@ -110,22 +110,12 @@ async def _applied(
     source: BinaryIO, mounts: Sequence[Mount], most: int, *more: str, keep: Sequence[int] = ()
 ) -> Applied:
     target, lowers = target_of(mounts)
-    arguments = ["-I", "-m", "hakobune.cmd.unpack", "--target", target, "--max-size", str(most), *more]
+    words = ["--target", target, "--max-size", str(most), *more]
     for lower in lowers:
-        arguments += ["--lower", lower]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, stdin=source, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE, pass_fds=keep,
-    )  # fmt: skip
-    try:
-        out, err = await process.communicate()
-    except BaseException:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        raise
-    if process.returncode:
-        raise _failure(err, process.returncode)
+        words += ["--lower", lower]
+    status, out, err = await apart.done("unpack", *words, stdin=source, keep=keep)
+    if status:
+        raise _failure(err, status)
     answer = json.loads(out)
     return Applied(answer["digest"], answer["size"])
 

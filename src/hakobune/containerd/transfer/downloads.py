@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hakobune.containerd.content.store import Writer
 from hakobune.containerd.transfer.blobs import Blobs
@@ -29,8 +29,9 @@ from hakobune.registry.ranges import in_order
 from hakobune.registry.repository import Repository
 from hakobune.spec.descriptor import Descriptor
 from hakobune.transport.cancellation import asked_to_end
+from hakobune.transport.pieces import joined
 
-_WRITE_SIZE = 1 << 19
+_WRITE_SIZE = 1 << 19  # bytes that are worth a thread
 _LOCKED_SECONDS = 0.2  # between looks at a write that somebody else has
 Moved = Callable[[int], None]
 
@@ -163,26 +164,7 @@ async def _fill(
     moved(writer.offset)
     descriptor = Descriptor(node.media_type, node.digest, node.size)
     async with contextlib.aclosing(in_order(repository, descriptor, writer.offset, urls)) as parts:
-        async for part in _joined(parts):
+        async for part in joined(parts, _WRITE_SIZE):
             await writer.write(part, writer.offset)
             moved(writer.offset)
             reach("transfer.pull.part")
-
-
-async def _joined(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """In pieces that are worth a thread."""
-    kept: list[bytes] = []
-    size = 0
-    try:
-        async for part in parts:
-            kept.append(part)
-            size += len(part)
-            if size >= _WRITE_SIZE:
-                yield b"".join(kept)
-                kept, size = [], 0
-    except HakoError:
-        if kept:
-            yield b"".join(kept)  # what has come is written before the failure is told
-        raise
-    if kept:
-        yield b"".join(kept)

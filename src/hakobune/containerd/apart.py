@@ -1,0 +1,41 @@
+"""One piece of work in a process of its own: a program of ours that does not outlive whoever asked for it.
+
+A hostile archive meets nothing but such a process, and it uses another processor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncGenerator, Sequence
+from typing import IO, Any
+
+
+@contextlib.asynccontextmanager
+async def program(
+    module: str, *words: str, stdin: int | IO[Any] = DEVNULL, keep: Sequence[int] = ()
+) -> AsyncGenerator[Process, None]:
+    """`python -m hakobune.cmd.MODULE WORDS`, its output in pipes; killed when the context ends before it. Raises OSError."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-m", f"hakobune.cmd.{module}", *words, stdin=stdin, stdout=PIPE, stderr=PIPE,
+        pass_fds=keep,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.communicate()  # its end is told when its pipes are empty, not before
+
+
+async def done(
+    module: str, *words: str, stdin: int | IO[Any] = DEVNULL, keep: Sequence[int] = ()
+) -> tuple[int, bytes, bytes]:
+    """As `program`, to its end: (exit status, output, error output)."""
+    async with program(module, *words, stdin=stdin, keep=keep) as process:
+        out, err = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, out, err

@@ -17,7 +17,7 @@ import json
 import os
 import select
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hakobune.errors import FailedPrecondition, HakoError, InvalidArgument
 from hakobune.record import Any
@@ -76,14 +76,14 @@ def run(hooks: Mapping[str, Any], told: bytes, *kinds: str) -> None:
             _run(kind, hook, told)
 
 
-def keep(hooks: Mapping[str, Any], kind: str, told: bytes, directory: str) -> None:
+def keep(hooks: Mapping[str, Any], kind: str, told: Callable[[], bytes], directory: str) -> None:
     """Write down what is to run later, if anything is. Raises OSError."""
     listed = hooks.get(kind)
     if listed and directory:
         path = f"{directory}/{kind}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with open(descriptor, "wb") as file:
-            file.write(json.dumps({"hooks": listed, "state": told.decode()}).encode())
+            file.write(json.dumps({"hooks": listed, "state": told().decode()}).encode())
 
 
 def kept(kind: str, directory: str) -> bool:

@@ -10,7 +10,7 @@ from hakobune.linux import sockets
 from hakobune.linux.sockets import Socket
 from hakobune.oci import hooks
 from hakobune.oci.config import Config
-from hakobune.oci.init import messages, parent
+from hakobune.oci.init import execs, messages, parent
 from hakobune.oci.init.child import Streams, open_gate, socket_gate
 from hakobune.task.runtime import Creation, Running, note
 
@@ -42,17 +42,17 @@ class Builtin:
         """Nobody asks: init is gated."""
 
     def exec(self, container: Running, process: bytes, near: Socket, planned: Callable[[], None]) -> None:
-        """Everything that the host has to be asked for is read before START. Raises as parent.exec_process."""
-        request = parent.ExecRequest(
+        """Everything that the host has to be asked for is read before START. Raises as execs.exec_process."""
+        request = execs.ExecRequest(
             container.bundle, process, container.pid, near, open_gate, container.pidfd,
             cgroup=container.cgroup.path, filter=f"{container.bundle}/{FILTER}",
         )  # fmt: skip
-        prepared = parent.prepare_exec(request, container.id)
+        prepared = execs.prepare_exec(request, container.id)
         packet, fds = sockets.receive(near, messages.MAX_MESSAGE, 3)
         if packet[:1] == messages.START:
             size = messages.started_size(packet)
             planned()
-            parent.exec_process(prepared, Streams(*fds) if fds else None, size)
+            execs.exec_process(prepared, Streams(*fds) if fds else None, size)
 
     def update(self, container: Running, resources: bytes) -> None:
         """Write them to the control group."""

@@ -21,7 +21,7 @@ from hakobune.errors import FailedPrecondition, HakoError, Internal, InvalidArgu
 from hakobune.linux import sockets
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
-from hakobune.oci.init import messages, parent
+from hakobune.oci.init import messages, reading
 from hakobune.oci.init.child import Streams
 from hakobune.oci.rootfs.steps import mount_snapshot
 from hakobune.record import dataclass
@@ -200,7 +200,7 @@ def _written(path: str, data: bytes) -> Iterator[str]:
 
 def _config(bundle: str) -> dict[str, Any]:
     """As it is: the program judges it."""
-    found = parent.read(bundle)
+    found = reading.read(bundle)
     if not isinstance(found, dict):
         raise InvalidArgument(f"{bundle}/config.json: an object is needed")
     return found

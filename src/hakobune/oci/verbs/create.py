@@ -16,7 +16,7 @@ from hakobune.linux import sockets
 from hakobune.linux.sockets import Socket
 from hakobune.oci import hooks
 from hakobune.oci.config import Config
-from hakobune.oci.init import messages, parent
+from hakobune.oci.init import messages, parent, reading
 from hakobune.oci.init.child import Gate, Streams
 from hakobune.oci.status import Container, Record, start_time
 from hakobune.oci.verbs import delete, launch, start
@@ -38,11 +38,11 @@ class Order:
 def create(root: str, container_id: str, order: Order) -> tuple[Record, int]:
     """Make the container: (its record, the pty's master or -1). Raises HakoError, OSError; nothing is left then."""
     bundle = os.path.realpath(order.bundle)
-    config = parent.load(bundle)
+    config = reading.load(bundle)
     _check_terminal(config, order)
     container = Container(root, container_id)
     container.claim()
-    cgroup = parent.cgroup_path(config, container_id)
+    cgroup = reading.cgroup_path(config, container_id)
     try:
         launched = _launch(container, bundle, config, order)
         try:

@@ -19,7 +19,7 @@ from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import FailedPrecondition, HakoError, NotFound
 from hakobune.linux import syscalls
 from hakobune.oci.config import Config
-from hakobune.oci.init import parent
+from hakobune.oci.init import reading
 from hakobune.oci.status import Container, Record, start_time
 from hakobune.oci.verbs import delete, launch
 from hakobune.oci.verbs.arguments import Arguments
@@ -97,7 +97,7 @@ def checkpoint(root: str, container_id: str, order: Order, *, leave: bool, pre: 
     words += [] if pre else ["--leave-running"] if leave else []
     words += ["--track-mem"] if pre else []
     words += ["--prev-images-dir", order.parent] if order.parent else []
-    config = parent.load(record.bundle)
+    config = reading.load(record.bundle)
     masked = _masked_files(config, record.pid)
     for place, _source in _external(config, cgroup, masked):
         words += ["--external", f"mnt[{place}]:{place}"]
@@ -131,10 +131,10 @@ def _tracks_memory(criu: str) -> bool:
 def restore(root: str, container_id: str, bundle: str, order: Order, *, pid_file: str, detached: bool) -> int:
     """Make a container out of images; its exit status, or 0 at once when detached. Nothing is left of a failure."""
     bundle = os.path.realpath(bundle)
-    config = parent.load(bundle)
+    config = reading.load(bundle)
     if not os.path.isdir(order.images):
         raise NotFound(f"{order.images}: no such directory of images")
-    path = parent.cgroup_path(config, container_id)
+    path = reading.cgroup_path(config, container_id)
     rootfs = os.path.realpath(os.path.join(bundle, config.root))
     container = Container(root, container_id)
     container.claim()

@@ -7,7 +7,7 @@ import os
 
 from hakobune.errors import FailedPrecondition, InvalidArgument
 from hakobune.linux.sockets import Socket
-from hakobune.oci.init import parent
+from hakobune.oci.init import execs
 from hakobune.oci.init.child import Streams, socket_gate
 from hakobune.oci.status import Container, Record
 from hakobune.oci.verbs import launch
@@ -65,10 +65,10 @@ def _launch(record: Record, process: dict[str, Any], order: Order) -> launch.Lau
 
     def work(near: Socket) -> None:
         raw = json.dumps(process).encode()
-        request = parent.ExecRequest(
+        request = execs.ExecRequest(
             record.bundle, raw, record.pid, near, socket_gate(near), preserve=order.preserve
         )
-        parent.exec_process(parent.prepare_exec(request, record.id), streams)
+        execs.exec_process(execs.prepare_exec(request, record.id), streams)
 
     return launch.launch(work)
 

@@ -301,7 +301,7 @@ class Service:
         return found
 
     def _fork_spare(self) -> spare.Forked:
-        """None where it would count as one of the container's processes, which may be as many as it may have."""
+        """Raises OSError, also where it would count as one of the container's processes, of which that may have all it may."""
         if self.init is None or self.init.life.state != "running":
             raise OSError("the container does not run")
         if self.cgroup is not None and "pids" in self.cgroup.unified_controllers:

@@ -20,7 +20,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass
 
-from hakobune.containerd import apart
 from hakobune.containerd.content.store import Content
 from hakobune.containerd.diff.unpack import unpack
 from hakobune.containerd.events.exchange import Exchange
@@ -32,6 +31,7 @@ from hakobune.containerd.transfer.tree import Node
 from hakobune.containerd.transfer.unpacking import chain
 from hakobune.errors import FailedPrecondition, HakoError, Internal, NotFound
 from hakobune.persist.database import Database, Row
+from hakobune.transport import apart
 
 Running = Callable[[str], set[str]]  # ids of containers of a namespace that have a task
 

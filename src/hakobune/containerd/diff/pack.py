@@ -11,10 +11,10 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 
-from hakobune.containerd import apart
 from hakobune.containerd.content.store import Content, Writer
 from hakobune.errors import AlreadyExists, HakoError, Internal, InvalidArgument, Unimplemented
 from hakobune.spec.mount import Mount
+from hakobune.transport import apart
 
 _CHUNK = 1 << 20
 UNCOMPRESSED = "containerd.io/uncompressed"

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
-from hakobune.containerd import apart
 from hakobune.errors import Internal, InvalidArgument, ResourceExhausted
 from hakobune.spec.mount import Mount
+from hakobune.transport import apart
 
 _ROOM_SECONDS = 0.01
 # deflate cannot do better than this; other formats can, on what is no file system

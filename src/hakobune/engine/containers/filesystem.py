@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from hakobune.engine.containers.deps import Deps
 from hakobune.engine.containers.model import Container
 from hakobune.errors import Conflict, HakoError, Internal, NotFound
 from hakobune.files.view import View, Volume, read_only, with_root
+from hakobune.transport import apart
 
 _CHUNK = 1 << 18
 _LENT = ("hostname", "hosts", "resolv.conf")
@@ -65,14 +65,6 @@ class Program:
         if await self._process.wait():
             raise _failure(told, self._process.returncode or 0)
 
-    async def end(self) -> None:
-        """It is gone when this returns."""
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            # asyncio tells of an end only after the pipes', and those of a reader that is paused never come
-            await self._process.communicate()
-
 
 def _failure(told: bytes, status: int) -> HakoError:
     last = told.decode("utf-8", "replace").strip().rpartition("\n")[2]
@@ -89,16 +81,9 @@ async def run(
     words: Sequence[str], fds: Sequence[int] = (), *, fed: bool = False
 ) -> AsyncGenerator[Program, None]:
     """The program with these arguments; it does not outlive the context."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-m", "hakobune.cmd.files", *words, pass_fds=tuple(fds), start_new_session=True,
-        stdin=asyncio.subprocess.PIPE if fed else asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=_CHUNK,
-    )  # fmt: skip
-    program = Program(process)
-    try:
-        yield program
-    finally:
-        await asyncio.shield(program.end())
+    stdin = asyncio.subprocess.PIPE if fed else asyncio.subprocess.DEVNULL
+    async with apart.program("files", *words, stdin=stdin, keep=fds, limit=_CHUNK) as process:
+        yield Program(process)
 
 
 @contextlib.asynccontextmanager

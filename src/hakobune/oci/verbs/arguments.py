@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from hakobune.errors import InvalidArgument
 
 SWITCH, VALUE, MANY = "switch", "value", "many"
+# flags that are passed on to CRIU under their own names
+CRIU_SWITCHES = ("tcp-established", "shell-job", "ext-unix-sk", "file-locks", "link-remap", "auto-dedup")
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 Flags = Mapping[str, str]  # long name -> kind; `short` maps one letter to a long name

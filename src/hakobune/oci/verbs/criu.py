@@ -22,9 +22,8 @@ from hakobune.oci.config import Config
 from hakobune.oci.init import reading
 from hakobune.oci.status import Container, Record, start_time
 from hakobune.oci.verbs import delete, launch
-from hakobune.oci.verbs.arguments import Arguments
+from hakobune.oci.verbs.arguments import CRIU_SWITCHES, Arguments
 from hakobune.oci.verbs.spec import VERSION
-from hakobune.oci.verbs.table import CRIU_SWITCHES
 from hakobune.record import dataclass
 
 _ONLY_AFTER = ("cgroupd:", "rlimit:", "tun:")  # what CRIU complains of on its way, or afterwards

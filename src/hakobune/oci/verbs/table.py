@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from hakobune.errors import InvalidArgument, Unimplemented
-from hakobune.oci.verbs.arguments import MANY, SWITCH, VALUE, Arguments
+from hakobune.oci.verbs.arguments import CRIU_SWITCHES, MANY, SWITCH, VALUE, Arguments
 from hakobune.record import dataclass
 
 TYPE_CHECKING = False
@@ -32,7 +32,6 @@ _UPDATE = dict.fromkeys(
      "cpu-rt-period", "cpu-rt-runtime", "cpu-idle", "cpuset-cpus", "cpuset-mems", "pids-limit", "blkio-weight",
      "kernel-memory", "kernel-memory-tcp", "l3-cache-schema", "mem-bw-schema"), VALUE)  # fmt: skip
 
-CRIU_SWITCHES = ("tcp-established", "shell-job", "ext-unix-sk", "file-locks", "link-remap", "auto-dedup")
 _IMAGES = {
     "image-path": VALUE,
     "work-path": VALUE,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hakobune.containerd import apart
+from hakobune.transport import apart
 
 
 def big(place: Path) -> Path:

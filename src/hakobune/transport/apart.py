@@ -15,20 +15,28 @@ from typing import IO, Any
 
 @contextlib.asynccontextmanager
 async def program(
-    module: str, *words: str, stdin: int | IO[Any] = DEVNULL, keep: Sequence[int] = ()
+    module: str, *words: str, stdin: int | IO[Any] = DEVNULL, keep: Sequence[int] = (), limit: int = 1 << 16
 ) -> AsyncGenerator[Process, None]:
-    """`python -m hakobune.cmd.MODULE WORDS`, its output in pipes; killed when the context ends before it. Raises OSError."""
+    """`python -m hakobune.cmd.MODULE WORDS`, its output in pipes; killed when the context ends before it. Raises OSError.
+
+    `keep`: descriptors that it gets under their numbers; `limit`: bytes of output that may wait to be read.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", "-m", f"hakobune.cmd.{module}", *words, stdin=stdin, stdout=PIPE, stderr=PIPE,
-        pass_fds=keep,
+        pass_fds=keep, start_new_session=True, limit=limit,
     )  # fmt: skip
     try:
         yield process
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.communicate()  # its end is told when its pipes are empty, not before
+        await asyncio.shield(_end(process))
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        # asyncio tells of an end only after the pipes', and those of a reader that is paused never come
+        await process.communicate()
 
 
 async def done(

@@ -83,7 +83,7 @@ class Shim:
         self._service = Service(self.loop, birth.id, birth.bundle, self)
         self._service.namespace = birth.namespace
         self._service.ahead = ahead
-        self._service.exec_pages = experience.execs if experience is not None else None
+        self._service.execs.pages = experience.execs if experience is not None else None
         self._side = SideServer(
             self.loop, self._service, lambda fd, fields: follow(self._service, fd, fields)
         )

@@ -27,13 +27,13 @@ from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError, Intern
 from hakobune.failpoint import reach
 from hakobune.linux import pidfd, sockets
 from hakobune.linux import syscalls as sys
-from hakobune.linux.pages import WrittenPages
 from hakobune.linux.sockets import Socket
 from hakobune.oci.init import messages
 from hakobune.oci.init.child import Streams
 from hakobune.spec.mount import Mount
-from hakobune.task import oom, runtimes, spare, worker
+from hakobune.task import oom, runtimes, worker
 from hakobune.task.ahead import Ahead
+from hakobune.task.exec_workers import ExecWorkers
 from hakobune.task.lifecycle import Event, Life, exit_status
 from hakobune.task.loop import IN, Loop, Timer, complain
 from hakobune.task.luggage import Luggage, Packed, data, text
@@ -42,7 +42,6 @@ from hakobune.task.runtime import GONE, STARTED, Creation, Program, Running, Run
 from hakobune.task.stdio import Log, Stdio, open_log
 
 DRAIN_SECONDS = 2.0  # how long output may still come from a pipe whose processes are all dead
-AHEAD_SECONDS = 2.0  # how long an exec's worker waits for the Start
 RELEASE_SECONDS = 5.0  # how long an engine may take to record an exit before clients are answered anyway
 
 MOST_LINES = 0xFFFF  # struct winsize has 16 bits for rows and for columns
@@ -71,8 +70,6 @@ class Service:
         self.cgroup: Cgroup | None = None
         self.oom: oom.Watch | None = None
         self.ahead: Ahead | None = None  # a worker for the creation
-        self.exec_pages: WrittenPages | None = None  # what the workers of execs write first
-        self._spare = spare.Spare(loop, self._fork_spare)
         self.program = Program()  # the runtime of this container
         self.limit = 0  # seconds that the container may run, 0 for ever
         self.expires: Timer | None = None  # its end by that limit, once it runs
@@ -81,6 +78,7 @@ class Service:
         self._members: dict[str, Member] = {}
         self._by_pid: dict[int, Member] = {}
         self._workers: dict[int, Callable[[int], None]] = {}
+        self.execs = ExecWorkers(loop, self, self._worker_ended)
         self._early: dict[int, tuple[int, int]] = {}  # exits of pids that no worker has told yet
         self.on_side_path: Callable[[str], None] = lambda _path: None
         self.children = (
@@ -103,9 +101,9 @@ class Service:
 
     def drop_workers_ahead(self) -> None:
         """What was begun for execs that are not started yet is begun again when they are."""
-        self._spare.drop()
+        self.execs.drop_spare()
         for member in self._members.values():
-            self._drop_ahead(member)
+            self.execs.drop(member)
 
     def pack(self, luggage: Luggage) -> Packed:
         """All of it, for another process, when it is `movable`."""
@@ -228,7 +226,11 @@ class Service:
             raise FailedPrecondition(f"container {self.id!r} is {init.life.state}, not running")
         member = self._add(spec, "exec process", None)
         self._observer.event("/tasks/exec-added", member)
-        self._loop.later(0, lambda: self._go_ahead(member))  # after the answer
+        self._loop.later(0, lambda: self._begin_exec(member))  # after the answer
+
+    def _begin_exec(self, member: Member) -> None:
+        if self._members.get(member.exec_id) is member:
+            self.execs.begin(member)
 
     def _add(self, spec: Spec, kind: str, reply: Reply | None) -> Member:
         member = Member(spec, Life(kind))
@@ -277,70 +279,22 @@ class Service:
         member.channel = channel
         self._loop.watch(channel.fileno(), IN, lambda _events: self._heard(member))
 
-    def _go_ahead(self, member: Member) -> None:
-        """Fork the worker of an exec that will be started soon; `start` forks another when this one has gone."""
-        if self._members.get(member.exec_id) is not member or member.worker or member.ahead is not None:
-            return
-        try:
-            member.ahead = self._exec_worker(member)
-        except (OSError, HakoError):
-            return  # the Start will meet it again and tell
-        self._loop.later(AHEAD_SECONDS, lambda: self._drop_ahead(member))
-
-    def _exec_worker(self, member: Member) -> spare.Forked:
-        """A worker that reads everything in the host and waits for START with the streams. Raises OSError."""
-        found = self._spare.take(member.spec.process)
-        if found is None:
-            process, pages = member.spec.process, self.exec_pages
-            planned = pages.learn if pages is not None else lambda: None
-            found = self._fork_for_exec(
-                lambda near, runtime, container: runtime.exec(container, process, near, planned)
-            )
-        pid = found[0]
-        self._workers[pid] = lambda _status: self._exec_worker_ended(member, pid)
-        return found
-
-    def _fork_spare(self) -> spare.Forked:
-        """Raises OSError, also where it would count as one of the container's processes, of which that may have all it may."""
-        if self.init is None or self.init.life.state != "running":
-            raise OSError("the container does not run")
-        if self.cgroup is not None and "pids" in self.cgroup.unified_controllers:
-            raise OSError("its limit of processes is the unified hierarchy's")
-        found = self._fork_for_exec(
-            lambda near, runtime, container: spare.obey(near, runtime, container, self.exec_pages)
-        )
-        pid = found[0]
-        self._workers[pid] = lambda _status: self._spare.ended(pid)
-        return found
-
-    def _fork_for_exec(self, work: Callable[[Socket, Runtime, Running], None]) -> spare.Forked:
-        runtime, container = runtimes.of(self.program), self._running()
-        group = container.cgroup.unified_fd() if runtime.gated else -1  # a program goes there by itself
-        try:
-            return worker.start(lambda near: work(near, runtime, container), (container.pidfd,), cgroup=group)
-        finally:
-            if group >= 0:
-                os.close(group)
-
-    def _running(self) -> Running:
+    def running(self) -> Running:
         """For a runtime. Raises NotFound when there is no process."""
         init = self.member()
         if self.cgroup is None:
             raise NotFound(f"task {self.id!r} has no process")
         return Running(self.id, self.bundle, self.cgroup, init.life.pid, init.pidfd)
 
-    def _exec_worker_ended(self, member: Member, pid: int) -> None:
-        if member.worker == pid:
-            self._worker_ended(member)
-        elif member.ahead is not None and member.ahead[0] == pid:
-            self._drop_ahead(member)
+    @property
+    def may_have_spare(self) -> bool:
+        """Whether a worker may wait in its group: not where that counts processes, of which the container may have all."""
+        running = self.init is not None and self.init.life.state == "running"
+        return running and self.cgroup is not None and "pids" not in self.cgroup.unified_controllers
 
-    @staticmethod
-    def _drop_ahead(member: Member) -> None:
-        """The end of its channel ends the worker."""
-        if member.ahead is not None:
-            member.ahead[1].close()
-            member.ahead = None
+    def collect(self, pid: int, done: Callable[[int], None]) -> None:
+        """`done(wait status)` when that child, a worker, has ended."""
+        self._workers[pid] = done
 
     # --- what the worker and the new process say ---
 
@@ -487,7 +441,7 @@ class Service:
     def _forget(self, member: Member) -> None:
         """Nothing of it stays; who waits for its end is answered, with a status if it had none."""
         self._members.pop(member.exec_id, None)
-        self._drop_ahead(member)
+        self.execs.drop(member)
         self._close_pidfd(member)
         if member.stdio is not None:
             member.stdio.close()
@@ -535,7 +489,7 @@ class Service:
         stdio = member.stdio
         assert stdio is not None
         try:
-            (member.worker, channel), member.ahead = member.ahead or self._exec_worker(member), None
+            channel = self.execs.take(member)
             streams = stdio.make(open_log(member.spec.stdout))
         except OSError as err:
             self._cannot_prepare(member, err)
@@ -565,7 +519,7 @@ class Service:
     def _have_started(self, member: Member, runtime: Runtime) -> None:
         """By a worker, whose channel tells as init's would."""
         self._hang_up(member)  # what made it has said everything
-        container = self._running()
+        container = self.running()
         try:
             channel = self.run_worker(lambda _near: runtime.start(container), lambda _status: None)
         except OSError as err:
@@ -635,7 +589,7 @@ class Service:
                 self._refuse(member)
             return
         if member.exec_id:
-            self._spare.soon()
+            self.execs.expect_another()
         else:
             self._init_exited(member)
         if member.failure is not None and member.pending is not None:
@@ -803,7 +757,7 @@ class Service:
 
     def update(self, resources: bytes, reply: Reply) -> None:
         """New limits, OCI linux.resources as JSON: parsed and written by a worker."""
-        runtime, container = runtimes.of(self.program), self._running()
+        runtime, container = runtimes.of(self.program), self.running()
 
         def work(near: Socket) -> None:
             runtime.update(container, resources)
@@ -841,7 +795,7 @@ class Service:
         reach("shim.delete.cgroup")
         member.life.feed(Event.DELETED)
         del self._members[exec_id]
-        self._drop_ahead(member)
+        self.execs.drop(member)
         self._close_pidfd(member)
         if member.stdio is not None:
             member.stdio.close()

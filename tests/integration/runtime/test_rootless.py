@@ -39,13 +39,18 @@ class User:
         subprocess.run(["chown", "-R", f"{USER}:{USER}", place], check=True)
 
     def __call__(self, *words: str, detached: bool = False) -> subprocess.CompletedProcess[str]:
-        """Run it; one that is detached gets no pipe, which its container would keep open."""
+        """Run it; one that is detached gets no pipe, which its container would keep open: it complains to a file."""
         line = ["unshare", "--mount", "sh", "-c", AS_USER, str(self.place / "ids"), self.python, "-I", "-c", PROGRAM,
                 str(self.place / "src"), *words]  # fmt: skip
-        pipe = subprocess.DEVNULL if detached else subprocess.PIPE
-        return subprocess.run(line, cwd=self.place / "b", check=False, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe,
-                              text=True, timeout=60, env={"PATH": f"{os.defpath}:/usr/sbin:/sbin",
-                                                          "XDG_RUNTIME_DIR": str(self.place / "run")})  # fmt: skip
+        with tempfile.TemporaryFile("w+") as said:
+            pipe = said if detached else subprocess.PIPE
+            done = subprocess.run(line, cwd=self.place / "b", check=False, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe,
+                                  text=True, timeout=60, env={"PATH": f"{os.defpath}:/usr/sbin:/sbin",
+                                                              "XDG_RUNTIME_DIR": str(self.place / "run")})  # fmt: skip
+            if detached:
+                said.seek(0)
+                done.stderr = said.read()
+        return done
 
     def config(self, *args: str, sizes: int = 1) -> None:
         """A fresh config.json by `spec --rootless`; with `sizes` more ids, of /etc/subuid."""
@@ -96,9 +101,8 @@ def test_a_map_of_subuid(user: User) -> None:
 
 def test_it_is_killed_without_a_control_group(user: User) -> None:
     user.config("sleep", "600")
-    assert (
-        user("run", "--detach", "--pid-file", f"{user.place}/run/pid", "four", detached=True).returncode == 0
-    )
+    done = user("run", "--detach", "--pid-file", f"{user.place}/run/pid", "four", detached=True)
+    assert done.returncode == 0, done.stderr
     pid = int((user.place / "run/pid").read_text())
     assert json.loads(user("state", "four").stdout)["status"] == "running"
     assert user("delete", "--force", "four").returncode == 0

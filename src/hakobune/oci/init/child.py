@@ -67,6 +67,7 @@ class Birth:
         -1,
         -1,
     )  # a pipe: the mounts wait for our pid out of it (hooks); end means: give up
+    rootless: bool = False  # the worker has no privileges
 
 
 def enter_cgroups(tasks: Sequence[int]) -> None:
@@ -99,8 +100,10 @@ def become_init(birth: Birth) -> None:
 
 
 def _be_born(birth: Birth) -> None:
-    # Until exec nobody in the container may read or trace this image of the engine.
-    sys.prctl(sys.PR_SET_DUMPABLE, 0)
+    # Until exec nobody in the container may read or trace this image of the engine. That gives our /proc/<pid> to
+    # root: a worker without privileges has to have written our maps there before.
+    if not birth.rootless:
+        sys.prctl(sys.PR_SET_DUMPABLE, 0)
     forget_signals()
     os.umask(0)  # device nodes and mount points get the modes that they are asked for
     enter_cgroups(birth.entry.tasks)
@@ -116,6 +119,7 @@ def _be_born(birth: Birth) -> None:
     if config.domainname and config.new("uts"):
         sys.setdomainname(config.domainname)
     pid = _wait_for_hooks(*birth.hold)
+    sys.prctl(sys.PR_SET_DUMPABLE, 0)
     root = Root(birth.root_path)
     if config.new("user"):
         privileges.be_root()  # our pid has come after the maps

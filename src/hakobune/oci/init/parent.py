@@ -123,7 +123,7 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
         def told(status: str, pid: int) -> bytes:
             return hooks.state(container_id, status, pid, request.bundle, config.annotations)
 
-        birth = Birth(entry, config, rootfs, plan, told, _hold(config))
+        birth = Birth(entry, config, rootfs, plan, told, _hold(config), rootless=os.geteuid() != 0)
         flags, back = namespaces.join_given(config)
         if config.new("user") and os.geteuid() == 0:
             back += namespaces.mount_for_users(request.rootfs, rootfs)

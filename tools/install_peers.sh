@@ -4,7 +4,7 @@
 # skipped with that reason. HAKOBUNE_PEERS=no leaves the machine alone.
 set -u
 
-PEERS="containerd runc docker-registry skopeo umoci mmdebstrap nginx-light redis-server redis-tools postgresql postgresql-client busybox-static tmux zstd qemu-system-x86"
+PEERS="containerd runc crun podman docker.io uidmap docker-registry skopeo umoci mmdebstrap nginx-light redis-server redis-tools postgresql postgresql-client busybox-static tmux zstd qemu-system-x86"
 
 if [ "${HAKOBUNE_PEERS:-yes}" = no ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     echo "==> peers: not root on Debian (or HAKOBUNE_PEERS=no): using what is installed"

@@ -2,6 +2,7 @@
 
 A process of its own, so that a hostile archive meets nothing but this, and unpacking uses another core.
 With --growing FD the file on stdin is still being written: lines on FD say how many bytes are good, "end" that all are.
+With --lowers FD the layers below are told on FD, when they are known: a directory's path a line, top first, then "end".
 Prints one line of JSON: {"digest": "sha256:…", "size": N, "content": N}; digest and size are of the
 uncompressed stream, content counts bytes of file data. On failure exit code 1 and
 {"error": "…", "kind": "invalid" | "nospace" | "other"} on stderr.
@@ -24,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hako-unpack")
     parser.add_argument("--target", required=True, help="directory to unpack into")
     parser.add_argument("--whiteouts", choices=(OVERLAY, PLAIN), default=OVERLAY)
-    parser.add_argument("--lower", action="append", default=[], help="layer below, top first; may repeat")
+    parser.add_argument("--lowers", type=int, default=-1, help="descriptor that tells the layers below")
     parser.add_argument("--growing", type=int, default=-1, help="descriptor that tells how far the file is")
     parser.add_argument("--max-size", type=int, default=0, help="bytes of the uncompressed stream, 0: any")
     return parser
@@ -70,6 +71,16 @@ class Growing:
             self._good = int(lines[-1])
 
 
+def _lowers(told: int) -> list[str]:
+    if told < 0:
+        return []
+    with open(told, encoding="utf-8", errors="surrogateescape") as file:
+        *found, end = file.read().split("\n")[:-1] or [""]
+    if end != "end":
+        raise InvalidArgument("the layers below did not come to their end")
+    return found
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run once; returns the exit code."""
     args = _parser().parse_args(argv)
@@ -78,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
             _source(args.growing),
             args.target,
             whiteouts=args.whiteouts,
-            lowers=args.lower,
+            lowers=lambda: _lowers(args.lowers),
             most=args.max_size,
         )
     except (HakoError, OSError) as err:

@@ -76,25 +76,18 @@ def clean(name: str) -> str:
 class Unpacker:
     """One layer onto one directory. Use as a context manager; not for two streams."""
 
-    def __init__(self, target: str, *, whiteouts: str = OVERLAY, lowers: Sequence[str] = ()) -> None:
-        """`lowers`: roots of the layers below, top first; a directory that this layer leaves out takes its
-        owner and mode from the first that has it. Raises OSError, InvalidArgument (unknown `whiteouts`)."""
+    def __init__(self, target: str, *, whiteouts: str = OVERLAY) -> None:
+        """Raises OSError, InvalidArgument (unknown `whiteouts`)."""
         if whiteouts not in (OVERLAY, PLAIN, NONE):
             raise InvalidArgument(f"whiteouts {whiteouts!r} is neither overlay nor plain nor none")
         self._overlay = whiteouts == OVERLAY
         self._plain = whiteouts == PLAIN
-        self._roots: list[int] = []
         self._parent: tuple[str, int] | None = None
         self._times: dict[str, int] = {}
         self._brought: set[str] = set()  # only for plain whiteouts
+        self.implied = {""}  # directories that the layer has, and has not told of so far
         self.size = 0
-        try:
-            for path in (target, *lowers):
-                self._roots.append(os.open(path, _DIRECTORY))
-        except BaseException:
-            self.close()
-            raise
-        self._root = self._roots[0]
+        self._root = os.open(target, _DIRECTORY)
 
     def __enter__(self) -> Unpacker:
         return self
@@ -105,8 +98,9 @@ class Unpacker:
     def close(self) -> None:
         """Close all descriptors; twice is silent."""
         self._forget_parent()
-        while self._roots:
-            os.close(self._roots.pop())
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1
 
     # one entry ------------------------------------------------------------------------------------
 
@@ -124,7 +118,7 @@ class Unpacker:
         if not path:
             if entry.kind == tar.DIRECTORY:
                 self._settle_directory(os.dup(self._root), entry)
-                self._times[""] = entry.mtime_ns
+                self._told(path, entry)
             return
         directory, _, name = path.rpartition("/")
         if name.startswith(_WHITEOUT) and (self._overlay or self._plain):
@@ -181,9 +175,16 @@ class Unpacker:
         if opaque:
             os.setxattr(fd, _OPAQUE_XATTR, b"y")
         self._settle_directory(fd, entry)
-        if len(self._times) >= _MAX_DIRECTORIES:
-            raise InvalidArgument(f"tar archive: more than {_MAX_DIRECTORIES} directories")
+        self._told(path, entry)
+
+    def _told(self, path: str, entry: tar.Entry) -> None:
+        self._bound()
+        self.implied.discard(path)
         self._times[path] = entry.mtime_ns
+
+    def _bound(self) -> None:
+        if len(self._times) + len(self.implied) > _MAX_DIRECTORIES:
+            raise InvalidArgument(f"tar archive: more than {_MAX_DIRECTORIES} directories")
 
     def _settle_directory(self, fd: int, entry: tar.Entry) -> None:
         try:
@@ -269,7 +270,7 @@ class Unpacker:
         return syscalls.openat2(self._root, directory or ".", _DIRECTORY, resolve=_IN_ROOT)
 
     def _make_parents(self, directory: str) -> None:
-        """Every missing directory on the way, with the owner and mode of the layers below, else root 0755."""
+        """Every missing directory on the way, root's with mode 0755: until `settle`."""
         done: list[str] = []
         for part in directory.split("/"):
             above = self._walk("/".join(done))
@@ -279,24 +280,11 @@ class Unpacker:
             except FileExistsError:
                 continue
             else:
-                self._copy_from_lower("/".join(done), above, part)
+                os.chmod(part, 0o755, dir_fd=above)
+                self._bound()
+                self.implied.add("/".join(done))
             finally:
                 os.close(above)
-
-    def _copy_from_lower(self, path: str, parent: int, name: str) -> None:
-        owner, mode = (0, 0), 0o755
-        for lower in self._roots[1:]:
-            try:
-                fd = syscalls.openat2(lower, path, os.O_PATH | os.O_DIRECTORY, resolve=_IN_ROOT)
-            except OSError:
-                continue
-            status = os.fstat(fd)
-            os.close(fd)
-            owner, mode = (status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode)
-            self._times[path] = status.st_mtime_ns
-            break
-        os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
-        os.chmod(name, mode, dir_fd=parent)
 
     def _forget_parent(self) -> None:
         if self._parent is not None:
@@ -362,20 +350,62 @@ class Unpacker:
 
     # end ------------------------------------------------------------------------------------------
 
+    def settle(self, lowers: Sequence[str]) -> None:
+        """`lowers`: roots of the layers below, top first. A directory that this layer has left out takes its owner, mode
+        and time from the first that has it. Raises OSError."""
+        with contextlib.ExitStack() as stack:
+            roots = []
+            for lower in lowers:
+                roots.append(os.open(lower, _DIRECTORY))
+                stack.callback(os.close, roots[-1])
+            for path in self.implied:
+                below = _first(roots, path)
+                if below is not None:
+                    self._settle(path, below)
+
+    def _settle(self, path: str, below: os.stat_result) -> None:
+        with self._again(path) as fd:
+            if fd >= 0:
+                os.fchown(fd, below.st_uid, below.st_gid)
+                os.fchmod(fd, stat.S_IMODE(below.st_mode))
+                self._times[path] = below.st_mtime_ns
+
     def finish(self) -> None:
         """Set the times of directories, deepest first; those that were replaced meanwhile are left alone."""
         self._forget_parent()
         for path, mtime in sorted(self._times.items(), reverse=True):
-            try:
-                fd = syscalls.openat2(self._root, path or ".", _DIRECTORY | os.O_NOFOLLOW, resolve=_IN_ROOT)
-            except OSError as err:
-                if err.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                    continue
+            with self._again(path) as fd:
+                if fd >= 0:
+                    os.utime(fd, ns=(mtime, mtime))
+
+    @contextlib.contextmanager
+    def _again(self, path: str) -> Iterator[int]:
+        """A directory that was made or met before; -1 when something else has its place now."""
+        try:
+            fd = syscalls.openat2(self._root, path or ".", _DIRECTORY | os.O_NOFOLLOW, resolve=_IN_ROOT)
+        except OSError as err:
+            if err.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise
-            try:
-                os.utime(fd, ns=(mtime, mtime))
-            finally:
-                os.close(fd)
+            yield -1
+            return
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+
+def _first(roots: Sequence[int], path: str) -> os.stat_result | None:
+    """The directory `path` in the first of the roots that has it."""
+    for root in roots:
+        try:
+            fd = syscalls.openat2(root, path or ".", os.O_PATH | os.O_DIRECTORY, resolve=_IN_ROOT)
+        except OSError:
+            continue
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+    return None
 
 
 def _translated(err: OSError, name: str) -> HakoError | OSError:
@@ -495,25 +525,33 @@ def _counted(chunks: Iterator[bytes], digest: hashlib._Hash, most: int) -> Itera
 
 
 def apply(
-    source: BinaryIO, target: str, *, whiteouts: str = OVERLAY, lowers: Sequence[str] = (), most: int = 0
+    source: BinaryIO,
+    target: str,
+    *,
+    whiteouts: str = OVERLAY,
+    lowers: Callable[[], Sequence[str]] = tuple,
+    most: int = 0,
 ) -> Applied:
     """Unpack a (possibly compressed) tar stream onto the directory `target`, reading it to its end.
 
-    `most`: limit in bytes of the uncompressed stream, 0 for none. Raises InvalidArgument (no tar archive,
-    damaged, cut, or hostile), ResourceExhausted (disk full, limit), Unimplemented (compression), OSError.
-    After an error the target holds what had come so far; the caller throws it away.
+    `lowers`: see Unpacker.settle; asked at the end, and only when it matters. `most`: limit in bytes of the uncompressed
+    stream, 0 for none. Raises InvalidArgument (no tar archive, damaged, cut, or hostile), ResourceExhausted (disk full,
+    limit), Unimplemented (compression), OSError. After an error the target holds what had come so far; the caller
+    throws it away.
     """
     digest = hashlib.sha256()
     umask = os.umask(0)
     try:
         with (
             contextlib.closing(ahead(_counted(decompress.chunks(source), digest, most))) as chunks,
-            Unpacker(target, whiteouts=whiteouts, lowers=lowers) as unpacker,
+            Unpacker(target, whiteouts=whiteouts) as unpacker,
         ):
             reader = tar.Reader(chunks)
             for entry in reader:
                 unpacker.add(entry, reader.data())
             size = reader.drain()
+            if unpacker.implied:
+                unpacker.settle(lowers())
             unpacker.finish()
             return Applied("sha256:" + digest.hexdigest(), size, unpacker.size)
     finally:

@@ -217,7 +217,7 @@ def test_missing_parents_look_like_those_below(root: Path, tmp_path: Path) -> No
     lower.mkdir()
     (lower / "a").mkdir(mode=0o700)
     os.chown(lower / "a", 5, 6)
-    unpack(root, file("a/b/f"), lowers=[str(lower)])
+    unpack(root, file("a/b/f"), lowers=lambda: [str(lower)])
     assert (root / "a").stat().st_uid == 5
     assert stat.S_IMODE((root / "a").stat().st_mode) == 0o700
     assert stat.S_IMODE((root / "a/b").stat().st_mode) == 0o755

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -20,6 +20,7 @@ from hakobune.transport import apart
 _ROOM_SECONDS = 0.01
 # deflate cannot do better than this; other formats can, on what is no file system
 _MOST_TIMES, _MOST_MORE = 1032, 1 << 30
+Below = Awaitable[Sequence[str]]
 _KINDS = {"invalid": InvalidArgument, "nospace": ResourceExhausted}
 
 
@@ -59,14 +60,17 @@ def bound(size: int) -> int:
     return size * _MOST_TIMES + _MOST_MORE
 
 
-async def unpack(layer: str, mounts: Sequence[Mount]) -> Applied:
-    """Unpack the file `layer`. Raises InvalidArgument, ResourceExhausted, Internal; cancelled, it is killed."""
+async def unpack(layer: str, mounts: Sequence[Mount], below: Below | None = None) -> Applied:
+    """Unpack the file `layer`. Raises InvalidArgument, ResourceExhausted, Internal; cancelled, it is killed.
+
+    The layers below are those of the mounts, or `below` tells their directories, top first, when it has them.
+    """
     with open(layer, "rb") as source:
-        return await _applied(source, mounts, bound(os.fstat(source.fileno()).st_size))
+        return await _applied(source, mounts, below, bound(os.fstat(source.fileno()).st_size))
 
 
 async def unpack_while_it_comes(
-    source: BinaryIO, growing: Growing, size: int, mounts: Sequence[Mount]
+    source: BinaryIO, growing: Growing, size: int, mounts: Sequence[Mount], below: Below | None = None
 ) -> Applied:
     """As `unpack`, of a file of `size` bytes that is being written; returns when that is what it should be."""
     reading, writing = os.pipe()
@@ -78,7 +82,7 @@ async def unpack_while_it_comes(
         os.close(reading)
         raise
     try:
-        return await _applied(source, mounts, bound(size), "--growing", str(reading), keep=(reading,))
+        return await _applied(source, mounts, below, bound(size), "--growing", str(reading), keep=(reading,))
     finally:
         os.close(reading)
         telling.cancel()
@@ -107,17 +111,35 @@ async def _tell(growing: Growing, pipe: int) -> None:
 
 
 async def _applied(
-    source: BinaryIO, mounts: Sequence[Mount], most: int, *more: str, keep: Sequence[int] = ()
+    source: BinaryIO,
+    mounts: Sequence[Mount],
+    below: Below | None,
+    most: int,
+    *more: str,
+    keep: Sequence[int] = (),
 ) -> Applied:
-    target, lowers = target_of(mounts)
-    words = ["--target", target, "--max-size", str(most), *more]
-    for lower in lowers:
-        words += ["--lower", lower]
-    status, out, err = await apart.done("unpack", *words, stdin=source, keep=keep)
+    target, known = target_of(mounts)
+    reading, writing = os.pipe()
+    telling = asyncio.ensure_future(_tell_below(known, below, writing))
+    try:
+        words = ["--target", target, "--max-size", str(most), "--lowers", str(reading), *more]
+        status, out, err = await apart.done("unpack", *words, stdin=source, keep=(reading, *keep))
+    finally:
+        os.close(reading)
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
     if status:
         raise _failure(err, status)
     answer = json.loads(out)
     return Applied(answer["digest"], answer["size"])
+
+
+async def _tell_below(known: Sequence[str], below: Below | None, pipe: int) -> None:
+    with open(pipe, "w", encoding="utf-8", errors="surrogateescape") as file:
+        listed = known if below is None else await below
+        with contextlib.suppress(BrokenPipeError):  # it did not want to know
+            file.write("".join(f"{one}\n" for one in (*listed, "end")))
+            file.flush()
 
 
 def _failure(err: bytes, status: int) -> InvalidArgument | ResourceExhausted | Internal:

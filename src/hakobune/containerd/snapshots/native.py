@@ -20,6 +20,7 @@ class Native:
     """See Backend."""
 
     name = NAME
+    rebases = False
 
     async def fill(self, place: str, kind: int, above: str) -> None:
         """Copy in a thread. Cancelled, the copy ends soon: its place is taken away."""

@@ -21,6 +21,7 @@ class Overlay:
     """See Backend."""
 
     name = NAME
+    rebases = True
 
     def __init__(self) -> None:
         self._extra = ("index=off",) if os.path.exists("/sys/module/overlay/parameters/index") else ()

@@ -44,7 +44,9 @@ def service(snapshotters: Snapshotters, exchange: Exchange) -> Service:
 
     async def commit(request: pb.CommitSnapshotRequest, call: Call) -> Empty:
         snapshots = snapshotters.of(request.snapshotter)
-        await snapshots.commit(call.namespace, request.name, request.key, request.labels, lease=call.lease)
+        await snapshots.commit(
+            call.namespace, request.name, request.key, request.labels, lease=call.lease, onto=request.parent
+        )
         event = events.SnapshotCommit(key=request.key, name=request.name, snapshotter=snapshots.name)
         exchange.publish(call.namespace, "/snapshot/commit", event)
         return Empty()

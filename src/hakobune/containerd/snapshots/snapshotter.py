@@ -50,9 +50,13 @@ class Snapshot:
 
 
 class Backend(Protocol):
-    """What a snapshot is on the disk. `name` is how requests ask for it."""
+    """What a snapshot is on the disk. `name` is how requests ask for it.
+
+    `rebases`: whether what was filled on nothing can be laid on a parent afterwards.
+    """
 
     name: str
+    rebases: bool
 
     async def fill(self, place: str, kind: int, above: str) -> None:
         """Make what a new snapshot needs in the empty directory `place`, on the committed one `above` ("": none).
@@ -72,6 +76,7 @@ class Snapshotter:
 
     def __init__(self, database: Database, root: str, backend: Backend) -> None:
         self.name = backend.name
+        self.rebases = backend.rebases
         self._backend = backend
         self._database = database
         self._root = f"{root}/snapshots"
@@ -111,6 +116,10 @@ class Snapshotter:
         if found.kind == COMMITTED:
             raise FailedPrecondition(f"snapshot {key} is committed and has no mounts")
         return self._mounts(namespace, found)
+
+    def directories(self, namespace: str, name: str) -> list[str]:
+        """The files of a committed snapshot ("": none) and of its parents, top first."""
+        return [self._backend.files(f"{self._root}/{one.id}") for one in self._parents(namespace, name)]
 
     def _mounts(self, namespace: str, snapshot: Snapshot) -> tuple[Mount, ...]:
         below = [f"{self._root}/{one.id}" for one in self._parents(namespace, snapshot.parent)]
@@ -182,20 +191,33 @@ class Snapshotter:
         return place
 
     async def commit(
-        self, namespace: str, name: str, key: str, labels: Mapping[str, str], *, lease: str = ""
+        self,
+        namespace: str,
+        name: str,
+        key: str,
+        labels: Mapping[str, str],
+        *,
+        lease: str = "",
+        onto: str = "",
     ) -> None:
-        """Turn an active snapshot into a committed one."""
+        """Turn an active snapshot into a committed one; one without a parent may be laid `onto` one now."""
         active = self.stat(namespace, key)
         if active.kind != ACTIVE:
             raise FailedPrecondition(f"snapshot {key} is not active")
+        if onto and (active.parent or not self.rebases):
+            raise FailedPrecondition(f"snapshot {key} cannot be laid onto {onto}")
         size, inodes = await asyncio.to_thread(disk_usage, self._backend.files(f"{self._root}/{active.id}"))
         with self._database.transaction():
+            self._above(namespace, onto)
             try:
                 changed = self._database.execute(
-                    "UPDATE snapshots SET name = ?, kind = ?, labels = ?, updated = ?, size = ?, inodes = ?"
+                    "UPDATE snapshots SET name = ?, kind = ?, labels = ?, updated = ?, size = ?, inodes = ?, parent = ?"
                     " WHERE id = ? AND kind = ?",
-                    (name, COMMITTED, pack_labels(labels), time.time_ns(), size, inodes, active.id, ACTIVE),
-                )
+                    (
+                        name, COMMITTED, pack_labels(labels), time.time_ns(), size, inodes, onto or active.parent,
+                        active.id, ACTIVE,
+                    ),
+                )  # fmt: skip
             except sqlite3.IntegrityError:
                 raise AlreadyExists(f"snapshot {name}: already exists") from None
             if not changed:

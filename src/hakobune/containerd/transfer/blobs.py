@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from hakobune.containerd.content.store import NAMELESS, Content, Writer
@@ -69,12 +69,17 @@ class Blobs:
             os.close(fd)
 
     async def put(
-        self, parts: AsyncIterator[bytes], labels: Mapping[str, str] | None = None
-    ) -> tuple[str, int]:
-        """Write a blob; (digest, size). One that is there already gets the labels. Nothing is left of a failure."""
+        self, parts: AsyncIterator[bytes], labels: Mapping[str, str] | None = None,
+        begun: Callable[[str], None] = lambda _path: None,
+    ) -> tuple[str, int]:  # fmt: skip
+        """Write a blob; (digest, size). One that is there already gets the labels. Nothing is left of a failure.
+
+        `begun` hears the path of the file, which is empty yet.
+        """
         ref = f"{NAMELESS}{secrets.token_hex(8)}"
         writer = self._content.writer(self.namespace, ref, 0, "")
         try:
+            begun(self.ingest_path(ref))
             async for part in parts:
                 await writer.write(part, writer.offset)
             await writer.commit(0, "", labels or {}, self.lease)

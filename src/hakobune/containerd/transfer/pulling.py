@@ -20,7 +20,7 @@ from hakobune.containerd.transfer.tracking import (
     Tracker,
 )
 from hakobune.containerd.transfer.tree import Node
-from hakobune.containerd.transfer.unpacking import Watch
+from hakobune.containerd.transfer.unpacking import Watch, first
 from hakobune.errors import InvalidArgument, NotFound
 from hakobune.failpoint import reach
 from hakobune.proto import transfer_types_pb2 as pb
@@ -200,14 +200,6 @@ async def in_turn(turns: asyncio.Semaphore, work: Coroutine[None, None, None]) -
             await work
     finally:
         work.close()
-
-
-def first(several: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure that ended the others."""
-    found: BaseException = several
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:

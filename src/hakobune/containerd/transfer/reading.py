@@ -7,6 +7,7 @@ half of one by the content store, whole ones that have no name by the collector.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from hakobune.containerd.transfer import naming, tree
 from hakobune.containerd.transfer.arriving import Arriving
 from hakobune.containerd.transfer.blobs import LARGEST_DOCUMENT, Blobs, parse
+from hakobune.containerd.transfer.early import Early
 from hakobune.containerd.transfer.tree import Node, Platform
 from hakobune.errors import InvalidArgument, NotFound
 from hakobune.layers import decompress
@@ -21,6 +23,7 @@ from hakobune.layers.tar import REGULAR, SYMLINK, Entry, Reader
 from hakobune.spec import reference
 
 _LAYOUT, _MANIFEST, _INDEX = "oci-layout", "manifest.json", "index.json"
+_BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 _PEEK = 8
 _MOST_MEMBERS = 100_000  # each is a row and a file of the store
 
@@ -40,13 +43,13 @@ class _Members:
         return found
 
 
-async def read(blobs: Blobs, sent: AsyncIterator[bytes]) -> Node:
-    """The index of the archive's images; every blob of it is in the store then, held by the lease.
+async def read(blobs: Blobs, sent: AsyncIterator[bytes], early: Early) -> Node:
+    """The index of the archive's images; every blob of it is in the store then, held by the lease, or by way of `early`.
 
     Raises InvalidArgument when it is no image archive, ResourceExhausted when the store's disk is full.
     """
     async with Arriving(sent) as source:
-        members = await _members(blobs, source)
+        members = await _members(early, source)
         await source.rest()
     if _LAYOUT in members.documents:
         digest, size = members.blob(_INDEX, "the index of an OCI layout")
@@ -56,7 +59,7 @@ async def read(blobs: Blobs, sent: AsyncIterator[bytes]) -> Node:
     raise InvalidArgument("unrecognized image format: the archive has neither oci-layout nor manifest.json")
 
 
-async def _members(blobs: Blobs, source: Arriving) -> _Members:
+async def _members(early: Early, source: Arriving) -> _Members:
     found = _Members()
     reader = Reader(await source.work(lambda: decompress.chunks(source)))
     entries = iter(reader)
@@ -67,10 +70,17 @@ async def _members(blobs: Blobs, source: Arriving) -> _Members:
         elif entry.kind == REGULAR and name in (_LAYOUT, _MANIFEST):
             found.documents[name] = parse(await _whole(source, reader, entry), name)
         elif entry.kind == REGULAR:
-            found.blobs[name] = await blobs.put(_parts(source, reader.data()))
+            parts = _parts(source, reader.data())
+            found.blobs[name] = await early.put(parts, entry.size, _promised(name))
         if len(found.links) + len(found.blobs) > _MOST_MEMBERS:
             raise InvalidArgument(f"image archive: more than {_MOST_MEMBERS} members")
     return found
+
+
+def _promised(name: str) -> str:
+    """The digest that the name of a member claims; "" for none."""
+    claim = _BLOB.fullmatch(name)
+    return f"sha256:{claim[1]}" if claim else ""
 
 
 async def _whole(source: Arriving, reader: Reader, entry: Entry) -> bytes:

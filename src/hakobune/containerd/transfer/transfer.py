@@ -15,10 +15,12 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
 from hakobune.containerd.metadata.marking import EXPIRE
+from hakobune.containerd.snapshots.snapshotter import Snapshotter
 from hakobune.containerd.streaming import binary
 from hakobune.containerd.transfer import asking, naming, reading, saving, tree, writing
 from hakobune.containerd.transfer.blobs import Blobs
 from hakobune.containerd.transfer.deps import Deps, Tell
+from hakobune.containerd.transfer.early import Early
 from hakobune.containerd.transfer.tree import Node
 from hakobune.containerd.wire import type_name, unpack_as
 from hakobune.errors import HakoError, NotFound, Unavailable, Unimplemented
@@ -86,23 +88,30 @@ async def _import(
     if source.force_compress:
         raise Unimplemented("layers of an archive cannot be compressed on import yet")
     await tell("Importing", "", None)
-    stream = deps.streams.get(blobs.namespace, source.stream)
-    try:
-        index = await reading.read(blobs, binary.read(stream))
-    finally:
-        stream.close()
-    listed: list[Node] = []
-    manifests: list[Node] = []
-    for here, found in reading.walk(blobs, index, tree.platforms_of(store.platforms)):
-        listed += found if here.digest == index.digest else []
-        manifests += [here] if here.is_manifest else []
-    await saving.unpack(deps, blobs, store, manifests)
+    async with Early(blobs, _only(deps, store)) as early:
+        stream = deps.streams.get(blobs.namespace, source.stream)
+        try:
+            index = await reading.read(blobs, binary.read(stream), early)
+        finally:
+            stream.close()
+        listed: list[Node] = []
+        manifests: list[Node] = []
+        for here, found in reading.walk(blobs, index, tree.platforms_of(store.platforms)):
+            listed += found if here.digest == index.digest else []
+            manifests += [here] if here.is_manifest else []
+        await saving.unpack(deps, blobs, store, manifests, early)
     named = [(name, index) for name in naming.of_whole(store, index.digest)]
     named += [(name, one) for one in listed for name in naming.of_archive(store, one.annotations, one.digest)]
     for name, target in named:
         saving.save(deps, blobs.namespace, name, target.message(), store)
         await tell("saved", name, target)
     await tell("Completed import", "", None)
+
+
+def _only(deps: Deps, store: pb.ImageStore) -> Snapshotter | None:
+    """The one that all layers are unpacked with."""
+    names = {one.snapshotter for one in store.unpacks}
+    return deps.snapshotters.of(names.pop()) if len(names) == 1 else None
 
 
 # --- images -> archive ---

@@ -28,13 +28,14 @@ from typing import BinaryIO
 from hakobune.errors import HakoError, InvalidArgument, ResourceExhausted
 from hakobune.layers import decompress, tar
 from hakobune.layers.ahead import ahead
+from hakobune.layers.clearing import remove_tree
+from hakobune.layers.contents import set_xattrs, write_all, write_sparse
 from hakobune.linux import syscalls
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _META = ".wh..wh."  # aufs's own bookkeeping: not part of a layer's content
 _OPAQUE_XATTR = "trusted.overlay.opaque"
-_PRIVATE_XATTRS = ("trusted.overlay.", "user.overlay.")
 _IN_ROOT = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -158,7 +159,7 @@ class Unpacker:
 
     def _clear(self, parent: int, name: str) -> None:
         self._forget_parent_below(parent)
-        _remove_tree(parent, name)
+        remove_tree(parent, name)
 
     def _directory(self, entry: tar.Entry, path: str, parent: int, name: str) -> None:
         opaque = False
@@ -190,7 +191,7 @@ class Unpacker:
         try:
             os.fchown(fd, entry.uid, entry.gid)
             os.fchmod(fd, entry.mode)
-            _set_xattrs(fd, entry.xattrs)
+            set_xattrs(fd, entry.xattrs)
         finally:
             os.close(fd)
 
@@ -203,14 +204,14 @@ class Unpacker:
         try:
             if entry.segments is None:
                 for chunk in data:
-                    _write_all(fd, chunk)
+                    write_all(fd, chunk)
             else:
-                _write_sparse(fd, entry, data)
+                write_sparse(fd, entry, data)
             self.size += entry.stored
             # in this order: chown takes away setuid bits and security.capability
             os.fchown(fd, entry.uid, entry.gid)
             os.fchmod(fd, entry.mode)
-            _set_xattrs(fd, entry.xattrs)
+            set_xattrs(fd, entry.xattrs)
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(fd)
@@ -247,7 +248,7 @@ class Unpacker:
         if entry.kind != tar.SYMLINK:
             os.chmod(name, entry.mode, dir_fd=parent)
         if entry.xattrs:
-            _set_xattrs(f"/proc/self/fd/{parent}/{name}", entry.xattrs)
+            set_xattrs(f"/proc/self/fd/{parent}/{name}", entry.xattrs)
         times = (entry.mtime_ns, entry.mtime_ns)
         os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
 
@@ -342,7 +343,7 @@ class Unpacker:
                 for name in os.listdir(fd):
                     child = f"{path}/{name}".lstrip("/")
                     if child not in self._brought:
-                        _remove_tree(fd, name)
+                        remove_tree(fd, name)
                     elif stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
                         left.append(child)
             finally:
@@ -425,93 +426,6 @@ def _status(parent: int, name: str) -> os.stat_result | None:
 
 def _is_whiteout(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
-
-
-def _remove_tree(parent: int, name: str) -> None:
-    """rm -rf on a descriptor, following nothing; absent is silent.
-
-    An archive can nest directories deeper than any stack or descriptor table: so what lies two levels down
-    is first moved up one, and the depth never exceeds two.
-    """
-    if _unlink(parent, name):
-        return
-    fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
-    try:
-        serial = 0
-        while names := [child for child in os.listdir(fd) if not _unlink(fd, child)]:
-            for child in names:
-                serial = _lift(fd, child, serial)
-                os.rmdir(child, dir_fd=fd)
-    finally:
-        os.close(fd)
-    os.rmdir(name, dir_fd=parent)
-
-
-def _unlink(parent: int, name: str) -> bool:
-    """Whether the name is gone now: False for a directory."""
-    try:
-        os.unlink(name, dir_fd=parent)
-    except IsADirectoryError:
-        return False
-    except FileNotFoundError:
-        return True
-    return True
-
-
-def _lift(parent: int, name: str, serial: int) -> int:
-    """Empty the directory `name`: unlink its files, move its directories up under free names."""
-    fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
-    try:
-        for child in os.listdir(fd):
-            while not _unlink(fd, child):
-                serial += 1
-                try:
-                    os.rename(child, f".hako-{serial}", src_dir_fd=fd, dst_dir_fd=parent)
-                except OSError as err:  # the name is taken: try the next number
-                    if err.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                        raise
-    finally:
-        os.close(fd)
-    return serial
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def _write_sparse(fd: int, entry: tar.Entry, data: Iterator[bytes]) -> None:
-    """Pieces at their offsets; what lies between stays a hole."""
-    pending = memoryview(b"")
-    for offset, length in entry.segments or ():
-        os.lseek(fd, offset, os.SEEK_SET)
-        while length:
-            if not pending:
-                pending = memoryview(next(data, b""))
-                if not pending:
-                    raise InvalidArgument(f"tar archive: {entry.name!r} has too little data")
-            part, pending = pending[:length], pending[length:]
-            _write_all(fd, bytes(part))
-            length -= len(part)
-    os.ftruncate(fd, entry.size)
-
-
-def _set_xattrs(target: int | str, xattrs: dict[str, bytes]) -> None:
-    """On a descriptor, or on a path that is not followed."""
-    for name, value in xattrs.items():
-        if name.startswith(_PRIVATE_XATTRS):
-            continue
-        if "\0" in name:
-            raise InvalidArgument(f"tar archive: attribute name {name!r} holds a NUL")
-        try:
-            if isinstance(target, int):
-                os.setxattr(target, name, value)
-            else:
-                os.setxattr(target, name, value, follow_symlinks=False)
-        except OSError as err:
-            if err.errno not in (errno.ENOTSUP, errno.EPERM):
-                raise
 
 
 def _counted(chunks: Iterator[bytes], digest: hashlib._Hash, most: int) -> Iterator[bytes]:

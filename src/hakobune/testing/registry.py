@@ -296,6 +296,11 @@ class Sample:
 
 def sample(*sizes: int, architecture: str = "") -> Sample:
     """An image with a layer for each size, of one file of so many bytes that nobody has seen before."""
+    return image_of(*(_layer(number, size) for number, size in enumerate(sizes)), architecture=architecture)
+
+
+def image_of(*archives: bytes, architecture: str = "") -> Sample:
+    """An image of these layers, tar archives each."""
     architecture = architecture or {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, "amd64")
     blobs: dict[str, bytes] = {}
 
@@ -304,7 +309,7 @@ def sample(*sizes: int, architecture: str = "") -> Sample:
         blobs[digest] = data
         return digest
 
-    layers = tuple(put(_layer(number, size)) for number, size in enumerate(sizes))
+    layers = tuple(map(put, archives))
     config = put(json.dumps({
         "architecture": architecture, "os": "linux", "created": "2026-01-01T00:00:00Z", "config": {"Cmd": ["/x"]},
         "rootfs": {"type": "layers", "diff_ids": list(layers)},

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from hakobune.containerd.client import Client
-from hakobune.errors import InvalidArgument
+from hakobune.errors import FailedPrecondition, HakoError, InvalidArgument
 from hakobune.testing import snapshotters
 from hakobune.testing.manager import PrivateManager
 from hakobune.testing.manager import run as loop
@@ -55,3 +55,57 @@ def test_the_mode_of_the_root(snapshotter: str) -> None:
         assert oct(loop(body())) == "0o1711"
     finally:
         manager.end()
+
+
+@pytest.mark.parametrize("address", ["ours", "current containerd"], indirect=True)
+def test_laid_onto_another_at_the_end(address: str) -> None:
+    """Only what has nothing below, and only onto what is committed."""
+
+    async def body() -> None:
+        async with snapshotters.room(address, "overlayfs", "onto") as room:
+            snapshots = room.client.snapshots
+            await room.layer("low", "", lambda place: (place / "low").touch())
+            with snapshotters.mounted(await room.prepare("key")) as place:
+                (place / "high").touch()
+            await room.prepare("other")
+            for wrong in ("nowhere", "other"):
+                with pytest.raises(HakoError):
+                    await snapshots.commit(room.name("high"), room.name("key"), onto=room.name(wrong))
+            await snapshots.commit(
+                room.name("high"), room.name("key"), snapshotters.KEEP, onto=room.name("low")
+            )
+            room.made[room.made.index("key")] = "high"
+            assert (await snapshots.stat(room.name("high"))).parent == room.name("low")
+            with snapshotters.mounted(await room.prepare("top", "high")) as place:
+                assert sorted(one.name for one in place.iterdir()) == ["high", "low"]
+            with pytest.raises(FailedPrecondition, match="child"):
+                await room.remove("low")
+
+    loop(body())
+
+
+def test_what_has_something_below_keeps_it(manager: PrivateManager) -> None:
+    """containerd says nothing then, and does nothing."""
+
+    async def body() -> None:
+        async with snapshotters.room(manager.address, "overlayfs", "keeps") as room:
+            for name in ("one", "two"):
+                await room.layer(name, "", lambda place: (place / "file").touch())
+            await room.prepare("key", "one")
+            with pytest.raises(FailedPrecondition, match="on keeps-one cannot be laid onto keeps-two"):
+                await room.client.snapshots.commit(room.name("x"), room.name("key"), onto=room.name("two"))
+
+    loop(body())
+
+
+def test_a_copy_is_laid_onto_nothing(manager: PrivateManager) -> None:
+    async def body() -> None:
+        async with snapshotters.room(manager.address, "native", "copy") as room:
+            await room.layer("low", "", lambda place: (place / "low").touch())
+            await room.prepare("key")
+            with pytest.raises(FailedPrecondition, match="on nothing cannot be laid onto"):
+                await room.client.snapshots.commit(
+                    room.name("high"), room.name("key"), onto=room.name("low"), snapshotter="native"
+                )
+
+    loop(body())

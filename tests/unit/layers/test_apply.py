@@ -281,7 +281,7 @@ def test_disk_full_is_told_apart(root: Path, monkeypatch: pytest.MonkeyPatch) ->
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(layer, "_write_all", full)
+    monkeypatch.setattr(layer, "write_all", full)
     with pytest.raises(ResourceExhausted, match="no space left"):
         unpack(root, file("f"))
 

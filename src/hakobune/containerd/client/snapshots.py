@@ -72,11 +72,12 @@ class Snapshots:
         return mounts_from((await self._mounts(pb.MountsRequest(snapshotter=snapshotter, key=key))).mounts)
 
     async def commit(
-        self, name: str, key: str, labels: Mapping[str, str] | None = None, *, snapshotter: str = OVERLAYFS
-    ) -> None:
-        """Turn the active snapshot `key` into the committed `name`."""
+        self, name: str, key: str, labels: Mapping[str, str] | None = None, *,
+        onto: str = "", snapshotter: str = OVERLAYFS,
+    ) -> None:  # fmt: skip
+        """Turn the active snapshot `key` into the committed `name`; one without a parent may get one, where that works."""
         await self._commit(
-            pb.CommitSnapshotRequest(snapshotter=snapshotter, name=name, key=key, labels=labels)
+            pb.CommitSnapshotRequest(snapshotter=snapshotter, name=name, key=key, labels=labels, parent=onto)
         )
 
     async def remove(self, key: str, *, snapshotter: str = OVERLAYFS) -> None:

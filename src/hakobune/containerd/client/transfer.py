@@ -130,6 +130,10 @@ class Transfer:
             sending = asyncio.create_task(_send(call, archive))
             try:
                 await self._call(pb.ImageImportStream(stream=name), store, told)
+            except HakoError:
+                if sending.done():
+                    await sending  # the manager has failed for want of what could not be sent
+                raise
             finally:
                 await _end(sending)
 
@@ -219,7 +223,18 @@ async def _hear_nothing(_progress: Progress) -> None:
 
 
 async def _send(call: Any, archive: AsyncIterator[bytes]) -> None:
-    """As much as the manager's window allows, in pieces: each costs half a millisecond, however small it is."""
+    """As much as the manager's window allows, in pieces: each costs half a millisecond, however small it is.
+
+    When `archive` fails the manager's stream does, too.
+    """
+    try:
+        await _send_all(call, archive)
+    except BaseException:
+        call.cancel()
+        raise
+
+
+async def _send_all(call: Any, archive: AsyncIterator[bytes]) -> None:
     window = 0
     async for part in joined(archive, _PIECE):
         view = memoryview(part)

@@ -204,8 +204,10 @@ class Snapshotter:
         active = self.stat(namespace, key)
         if active.kind != ACTIVE:
             raise FailedPrecondition(f"snapshot {key} is not active")
-        if onto and (active.parent or not self.rebases):
-            raise FailedPrecondition(f"snapshot {key} cannot be laid onto {onto}")
+        if onto not in ("", active.parent) and (active.parent or not self.rebases):
+            raise FailedPrecondition(
+                f"snapshot {key} on {active.parent or 'nothing'} cannot be laid onto {onto}"
+            )
         size, inodes = await asyncio.to_thread(disk_usage, self._backend.files(f"{self._root}/{active.id}"))
         with self._database.transaction():
             self._above(namespace, onto)

@@ -1,4 +1,8 @@
-"""hako-runtime: our OCI runtime, with the command line of runc."""
+"""hako-runtime: our OCI runtime, with the command line of runc.
+
+Verbs after which a process of ours is in a container execute the interpreter again first, from a copy that cannot be
+written (linux/sealed.py). A container must not get its hands on the installation.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,19 @@ import os
 import sys
 
 from hakobune.errors import HakoError, InvalidArgument, Unimplemented
+from hakobune.linux import sealed
 from hakobune.oci.verbs import table
 from hakobune.oci.verbs.arguments import SWITCH, Arguments, parse
 
 NO_SUCH_VERB = 3  # runc's exit status for it
+_ENTERING = frozenset(("create", "run", "exec"))
+
+
+def _seal(name: str) -> None:
+    """Become the sealed copy, isolated, when that is needed. Raises OSError: nobody enters unsealed."""
+    if name in _ENTERING and not sealed.is_sealed():
+        apart = [] if sys.flags.isolated else ["-I"]
+        os.execve(sealed.copy(), [sys.executable, *apart, *sys.orig_argv[1:]], os.environ)
 
 
 def _complain(found: Arguments | None, err: Exception) -> None:
@@ -66,6 +79,7 @@ def main() -> None:
     try:
         found = parse(sys.argv[1:], table.GLOBAL, table.SHORT)
         name, *words = found.operands or [""]
+        _seal(name)
         if found.on("version"):
             result: table.Result = _version()
         elif found.on("help") or name in ("", "help"):

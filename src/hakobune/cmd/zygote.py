@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from hakobune.linux import oom_score, syscalls
+from hakobune.linux import oom_score, sealed, syscalls
 from hakobune.shim import renewal, successor, title, zygote
 
 _SEALED = "--sealed"
@@ -18,19 +18,22 @@ _ROOM = " " * 160  # so that a shim's own title fits over our arguments
 
 
 def _seal() -> None:
-    """exec(2) the interpreter through a detached read-only mount; returns when the kernel has none."""
-    binary = os.path.realpath(sys.executable)
+    """exec(2) the interpreter through a detached read-only mount; from a copy where none may be made. Raises OSError."""
     try:
-        tree = syscalls.open_tree(-100, os.path.dirname(binary))
-        syscalls.mount_setattr(tree, attr_set=syscalls.MOUNT_ATTR_RDONLY)
-        program = os.open(os.path.basename(binary), os.O_RDONLY, dir_fd=tree)
-    except OSError as err:
-        print(f"zygote: the interpreter is not sealed: {err}", file=sys.stderr)
-        return
-    os.close(tree)
-    os.set_inheritable(program, False)
+        program = _clone(os.path.realpath(sys.executable))
+    except OSError:
+        program = sealed.copy()
     arguments = [sys.executable, "-I", "-m", "hakobune.cmd.zygote", *sys.argv[1:], _SEALED, _ROOM]
     os.execve(program, arguments, dict(os.environ))
+
+
+def _clone(binary: str) -> int:
+    tree = syscalls.open_tree(-100, os.path.dirname(binary))
+    try:
+        syscalls.mount_setattr(tree, attr_set=syscalls.MOUNT_ATTR_RDONLY)
+        return os.open(os.path.basename(binary), os.O_RDONLY | os.O_CLOEXEC, dir_fd=tree)
+    finally:
+        os.close(tree)
 
 
 def _value(flag: str) -> str:

@@ -231,19 +231,6 @@ def until(ready: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def test_the_program_is_apart_from_its_caller(tmp_path: Path) -> None:
-    """Neither PYTHONPATH nor the working directory has a say in it, also when it is called through a link."""
-    for name in ("sitecustomize", "json", "hakobune"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('planted')")
-    program = tmp_path / "link"
-    program.symlink_to(Path(sys.executable).with_name("hako-runtime"))
-    for path in (program, program.resolve()):
-        done = subprocess.run([path, "--root", str(tmp_path / "state"), "state", "nope"], cwd=tmp_path, check=False,
-                              env={"PATH": os.defpath, "PYTHONPATH": str(tmp_path), "PYTHONSTARTUP": "json.py"},
-                              capture_output=True, text=True)  # fmt: skip
-        assert (done.returncode, done.stderr) == (1, "hako-runtime: container does not exist\n")
-
-
 def test_what_callers_of_runc_match_on(hako: Runtime) -> None:
     """The same words and exit codes as runc, side by side where that is installed."""
     runc = shutil.which("runc")

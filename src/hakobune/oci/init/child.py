@@ -297,12 +297,16 @@ def _give(fd: int, uid: int, gid: int) -> None:
 
 
 def _enter_directory(cwd: str) -> None:
-    """chdir, then make sure that we are inside: the kernel names a place outside the root "(unreachable)"."""
+    """chdir, then make sure that we are inside: a place outside the root the kernel names "(unreachable)", libc not at all."""
     try:
         os.chdir(cwd)
     except OSError as err:
         raise OSError(err.errno, f"chdir to cwd: {(err.strerror or '').lower()}", cwd) from err
-    if not os.getcwd().startswith("/"):
+    try:
+        inside = os.getcwd().startswith("/")
+    except FileNotFoundError:
+        inside = False
+    if not inside:
         raise PermissionError(1, "the working directory is outside the container", cwd)
 
 

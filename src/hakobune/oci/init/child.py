@@ -277,10 +277,11 @@ def _change_null(fd: int) -> None:
     if not stat.S_ISCHR(info.st_mode) or info.st_rdev != _NULL:
         return
     try:
-        own = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        own = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return  # an image without it keeps the host's
     if os.fstat(own).st_rdev == _NULL:
+        os.set_blocking(own, True)
         os.dup2(own, fd, inheritable=True)
     os.close(own)
 

@@ -3,13 +3,15 @@
 The master goes to whoever asked for the container, the slave becomes stdin, stdout, stderr and the
 controlling terminal. The multiplexer is opened inside the root and made sure of by its number, and
 the slave comes from the master by TIOCGPTPEER, never by a path which the image could bend
-(CVE-2025-52565). Imports: fcntl, os, struct, termios.
+(CVE-2025-52565). Imports: errno, fcntl, os, stat, struct, termios.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import struct
 import termios
 
@@ -36,12 +38,25 @@ def resize(fd: int, rows: int, columns: int) -> None:
 
 
 def bind_console(root: int, slave: int) -> None:
-    """/dev/console becomes the slave."""
-    place = safepath.ensure_file(root, "/dev/console")
+    """/dev/console becomes the slave: there, and not where a link of the image leads. Raises OSError."""
+    place = _console(root)
     tree = sys.open_tree(slave, "", sys.OPEN_TREE_CLONE | sys.OPEN_TREE_CLOEXEC | sys.AT_EMPTY_PATH)
     sys.move_mount(tree, place)
     os.close(tree)
     os.close(place)
+
+
+def _console(root: int) -> int:
+    dev = safepath.ensure_directory(root, "/dev")
+    try:
+        os.close(os.open("console", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=dev))
+    except FileExistsError:
+        if stat.S_ISLNK(os.stat("console", dir_fd=dev, follow_symlinks=False).st_mode):
+            raise OSError(errno.ELOOP, "is a link in the image", "/dev/console") from None
+    try:
+        return os.open("console", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dev)
+    finally:
+        os.close(dev)
 
 
 def take(slave: int) -> None:

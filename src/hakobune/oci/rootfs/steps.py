@@ -14,7 +14,7 @@ import stat
 
 from hakobune.linux import syscalls as sys
 from hakobune.oci.config import Device
-from hakobune.oci.rootfs import safepath
+from hakobune.oci.rootfs import places, safepath
 from hakobune.oci.rootfs.options import Options
 from hakobune.record import Protocol, dataclass, field
 from hakobune.spec.mount import Mount
@@ -206,8 +206,7 @@ class Bind:
         recursive = sys.AT_RECURSIVE if self.options.recursive_bind else 0
         tree = sys.open_tree(-100, self.source, sys.OPEN_TREE_CLONE | sys.OPEN_TREE_CLOEXEC | recursive)
         is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
-        ensure = safepath.ensure_directory if is_directory else safepath.ensure_file
-        place = ensure(root.fd, self.target)
+        place = places.for_bind(root.fd, self.target, tree, is_directory=is_directory)
         _map(tree, self.options, self.mapped)
         _dress(tree, self.options)
         sys.move_mount(tree, place)
@@ -247,7 +246,7 @@ class Filesystem:
         finally:
             os.close(context)
         _map(mounted, self.options, self.mapped)
-        place = safepath.ensure_directory(root.fd, self.target)
+        place = places.for_file_system(root.fd, self.target, self.type)
         if self.options.copy_up:
             _copy_up(place, mounted)
         sys.move_mount(mounted, place)

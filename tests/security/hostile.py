@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from hakobune.testing.hand import Done, Runtime
 Document = dict[str, Any]
 PYTHON = os.path.realpath(sys.executable)
 # Where this machine's programs and modules are, to be shown in a container for attackers that need Python.
-_INSTALLED = ["/usr", *([] if sys.base_prefix.startswith("/usr/") or sys.base_prefix == "/usr" else [sys.base_prefix])]
+_INSTALLED = [
+    "/usr",
+    *([] if sys.base_prefix.startswith("/usr/") or sys.base_prefix == "/usr" else [sys.base_prefix]),
+]
 
 
 class Hostile:
@@ -111,3 +115,29 @@ def status(text: str, *fields: str) -> list[str]:
 def tree(place: Path) -> Iterable[str]:
     """All names below a place of the host."""
     return sorted(str(path) for path in place.rglob("*"))
+
+
+SWAP = """\
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+one, other = (os.fsencode(word) for word in sys.argv[1:3])
+if not os.path.lexists(other):
+    os.symlink(sys.argv[3], other)
+os.makedirs(one, exist_ok=True)
+print("ready", flush=True)
+while True:  # RENAME_EXCHANGE, <linux/fs.h>: neither of the two names is ever missing
+    libc.syscall(316 if os.uname().machine == "x86_64" else 276, -100, one, -100, other, 2)
+"""
+
+
+@contextlib.contextmanager
+def swapping(one: Path, other: Path, target: str) -> Iterator[None]:
+    """A process that swaps the directory `one` for the link `other`, which leads to `target`, all the time."""
+    line = [sys.executable, "-I", "-S", "-c", SWAP, str(one), str(other), target]
+    with subprocess.Popen(line, stdout=subprocess.PIPE) as racer:
+        assert racer.stdout is not None
+        racer.stdout.readline()
+        try:
+            yield
+        finally:
+            racer.kill()

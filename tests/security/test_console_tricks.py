@@ -107,7 +107,9 @@ def test_nobody_types_into_the_callers_terminal(hako: Runtime) -> None:
     """TIOCSTI: the caller's terminal is a container's standard input, and is not its controlling terminal."""
     image = Hostile(hako, "sh")
     image.capable()
-    image.python("import fcntl, sys\ntry: fcntl.ioctl(0, 0x5412, b'x'); print('typed')\nexcept OSError as err: print(err.errno)")
+    image.python(
+        "import fcntl, sys\ntry: fcntl.ioctl(0, 0x5412, b'x'); print('typed')\nexcept OSError as err: print(err.errno)"
+    )
     master, slave = pty.openpty()
     done = image.run(stdin=slave)
     for fd in (master, slave):
@@ -121,5 +123,12 @@ def test_by_the_shim(engine: PrivateEngine, tmp_path: Path) -> None:
         (tmp_path / name).symlink_to("/proc/stat")
         assert engine.hako("cp", str(tmp_path / name), f"base:/dev/{name}").returncode == 0
     assert engine.hako("commit", "base", "evil").returncode == 0
-    done = engine.hako("run", "--rm", "-t", "evil", "sh", "-c", "tty; readlink /dev/ptmx; stat -c %F /dev/console /proc/stat")
-    assert done.stdout.splitlines() == ["/dev/pts/0", "pts/ptmx", "character special file", "regular empty file"]
+    done = engine.hako(
+        "run", "--rm", "-t", "evil", "sh", "-c", "tty; readlink /dev/ptmx; stat -c %F /dev/console /proc/stat"
+    )
+    assert done.stdout.splitlines() == [
+        "/dev/pts/0",
+        "pts/ptmx",
+        "character special file",
+        "regular empty file",
+    ]

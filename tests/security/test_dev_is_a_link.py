@@ -15,7 +15,13 @@ from tests.security.hostile import Hostile, tree
 from hakobune.testing.hand import Runtime
 
 pytestmark = pytest.mark.root
-WAYS = ("{}", "../../../../../../../../../../../../..{}", "/proc/self/root{}", "/proc/1/root{}", "/proc/self/cwd{}")
+WAYS = (
+    "{}",
+    "../../../../../../../../../../../../..{}",
+    "/proc/self/root{}",
+    "/proc/1/root{}",
+    "/proc/self/cwd{}",
+)
 
 
 def bare(hako: Runtime) -> Hostile:
@@ -45,7 +51,9 @@ def test_a_directory_in_it(hako: Runtime, host: Path, way: str) -> None:
     image = bare(hako)
     (image.root / "dev").mkdir(exist_ok=True)
     image.link("/dev/deep", way.format(host))
-    image.linux(devices=[{"path": f"/dev/deep/{name}", "type": "c", "major": 1, "minor": 3} for name in ("a", "b/c")])
+    image.linux(
+        devices=[{"path": f"/dev/deep/{name}", "type": "c", "major": 1, "minor": 3} for name in ("a", "b/c")]
+    )
     image.run()
     assert tree(host) == []
 
@@ -58,12 +66,20 @@ def test_a_node_in_it(hako: Runtime, host: Path, way: str) -> None:
     image = bare(hako)
     for name in ("null", "zero", "tty", "full", "fd", "stdin", "ptmx", "core"):
         image.link(f"/dev/{name}", way.format(host / "secret"))
-    image.linux(devices=[{"path": "/dev/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 0o777, "uid": 7, "gid": 7}])
+    image.linux(
+        devices=[
+            {"path": "/dev/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 0o777, "uid": 7, "gid": 7}
+        ]
+    )
     before = (host / "secret").stat()
     done = image.run()
     assert done.returncode == 0, done.stderr
     after = (host / "secret").stat()
-    assert (before.st_mode, before.st_uid, before.st_ctime_ns) == (after.st_mode, after.st_uid, after.st_ctime_ns)
+    assert (before.st_mode, before.st_uid, before.st_ctime_ns) == (
+        after.st_mode,
+        after.st_uid,
+        after.st_ctime_ns,
+    )
     assert os.stat(image.root / "dev/zero", follow_symlinks=False).st_rdev == os.makedev(1, 5)
 
 

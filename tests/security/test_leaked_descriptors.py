@@ -52,7 +52,9 @@ def test_an_exec_as_well(hako: Runtime, leaked: list[int]) -> None:
     image = Hostile(hako, "sleep", "60")
     image.start()
     for number in [*leaked[:3], *range(3, 9)]:
-        done = hako("exec", "--cwd", f"/proc/self/fd/{number}", image.name, "pwd", check=False, pass_fds=leaked)
+        done = hako(
+            "exec", "--cwd", f"/proc/self/fd/{number}", image.name, "pwd", check=False, pass_fds=leaked
+        )
         assert (done.returncode, done.stdout) == (255, ""), done.stderr
 
 
@@ -75,7 +77,9 @@ def test_only_three_descriptors_come_along(hako: Runtime, leaked: list[int]) -> 
     inside = hako("exec", image.name, "sh", "-c", LIST, pass_fds=leaked).stdout
     for said in (image.output, inside):
         # ls-like, the shell itself has one open while it reads the directory
-        assert {line.split()[0] for line in said.splitlines() if line} <= {"0", "1", "2", "3", "10", "255"}, said
+        assert {line.split()[0] for line in said.splitlines() if line} <= {"0", "1", "2", "3", "10", "255"}, (
+            said
+        )
         assert not [line for line in said.splitlines() if line.endswith((" /", " /old_root"))], said
 
 
@@ -127,7 +131,10 @@ def test_an_exec_by_the_shim(engine: PrivateEngine) -> None:
         done = engine.hako("exec", "-w", f"/proc/self/fd/{number}", "one", "pwd")
         assert done.returncode != 0, number
         assert done.stdout.startswith("OCI runtime exec failed: "), number
-    said = engine.hako("exec", "one", "sh", "-c", LIST).stdout + engine.hako("run", "--rm", "hako/starter", "sh", "-c", LIST).stdout
+    said = (
+        engine.hako("exec", "one", "sh", "-c", LIST).stdout
+        + engine.hako("run", "--rm", "hako/starter", "sh", "-c", LIST).stdout
+    )
     assert {line.split()[0] for line in said.splitlines()} <= {"0", "1", "2", "3", "10", "255"}, said
 
 
@@ -137,7 +144,14 @@ def test_the_state_tells_of_no_descriptor(hako: Runtime) -> None:
     image.capable()
     with (image.path / "out").open("w") as out:
         hako("create", "--bundle", str(image.path), image.name, stdout=out)
-    done = hako("exec", image.name, "sh", "-c", "readlink /proc/1/exe /proc/1/cwd /proc/1/root /proc/1/fd/*", check=False)
+    done = hako(
+        "exec",
+        image.name,
+        "sh",
+        "-c",
+        "readlink /proc/1/exe /proc/1/cwd /proc/1/root /proc/1/fd/*",
+        check=False,
+    )
     assert done.stdout == ""
     pid = json.loads(hako("state", image.name).stdout)["pid"]
     assert Path(f"/proc/{pid}/fd").stat().st_uid == 0

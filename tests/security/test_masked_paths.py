@@ -32,7 +32,10 @@ def masked(image: Hostile) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("target", ["/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/decoy", "/nowhere", "../../../../etc/passwd"])
+@pytest.mark.parametrize(
+    "target",
+    ["/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/decoy", "/nowhere", "../../../../etc/passwd"],
+)
 def test_the_images_null_device_is_a_link(hako: Runtime, target: str) -> None:
     image = Hostile(hako, "sh")
     image.without("/dev", "/dev/pts", "/dev/shm", "/dev/mqueue")

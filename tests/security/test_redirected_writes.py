@@ -70,7 +70,9 @@ def test_a_sysctl_goes_to_the_kernel(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["/proc", "/sys", "/dev"])
 @pytest.mark.parametrize("target", ["/vol", "vol/below", "/nowhere", "../../vol"])
-def test_a_link_in_the_place_of_the_kernels_files(hako: Runtime, tmp_path: Path, place: str, target: str) -> None:
+def test_a_link_in_the_place_of_the_kernels_files(
+    hako: Runtime, tmp_path: Path, place: str, target: str
+) -> None:
     """Where it leads is a volume, in which another container changes everything meanwhile."""
     volume = tmp_path / "volume"
     (volume / "below").mkdir(parents=True)
@@ -85,14 +87,20 @@ def test_a_link_in_the_place_of_the_kernels_files(hako: Runtime, tmp_path: Path,
     assert os.listdir(volume / "below") == []
 
 
-@pytest.mark.parametrize("place", ["/proc", "/proc/", "/proc/self/attr", "/proc/sys", "/x/../proc", "/way/sys", "/direct"])
+@pytest.mark.parametrize(
+    "place", ["/proc", "/proc/", "/proc/self/attr", "/proc/sys", "/x/../proc", "/way/sys", "/direct"]
+)
 @pytest.mark.parametrize("kind", ["bind", "tmpfs"])
-def test_something_in_the_place_of_the_kernels_files(hako: Runtime, tmp_path: Path, place: str, kind: str) -> None:
+def test_something_in_the_place_of_the_kernels_files(
+    hako: Runtime, tmp_path: Path, place: str, kind: str
+) -> None:
     image = Hostile(hako, "true")
     image.link("/way", "/proc")
     image.link("/direct", "../proc/self")
     (image.root / "x").mkdir()
-    image.mount(place, str(tmp_path) if kind == "bind" else "tmpfs", *(["rbind"] if kind == "bind" else []), kind=kind)
+    image.mount(
+        place, str(tmp_path) if kind == "bind" else "tmpfs", *(["rbind"] if kind == "bind" else []), kind=kind
+    )
     done = image.run()
     assert done.returncode == 1
     assert "cannot be mounted because it is " in done.stderr
@@ -123,7 +131,15 @@ def test_what_is_lent_may_lie_there(hako: Runtime, tmp_path: Path) -> None:
     assert image.run().stdout == Path("/proc/version").read_text()
 
 
-@pytest.mark.parametrize("words", [["-v", "evil:/proc"], ["-v", "evil:/proc/self/attr"], ["--tmpfs", "/proc/sys"], ["-v", "/tmp:/proc/sys"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-v", "evil:/proc"],
+        ["-v", "evil:/proc/self/attr"],
+        ["--tmpfs", "/proc/sys"],
+        ["-v", "/tmp:/proc/sys"],
+    ],
+)
 def test_by_the_shim(engine: PrivateEngine, words: list[str]) -> None:
     done = engine.hako("run", "--rm", *words, "hako/starter", "true")
     assert done.returncode in (125, 126, 127)

@@ -26,19 +26,53 @@ from hakobune.testing.hand import Runtime
 
 pytestmark = pytest.mark.root
 MARK = "/planted"
-LIBRARIES = ("libnss_files.so.2", "libnss_compat.so.2", "libnss_dns.so.2", "libffi.so.8", "liblzma.so.5", "libz.so.1")
-PROGRAMS = ("nsenter", "xz", "unpigz", "pigz", "gzip", "tar", "ps", "python3", "mount", "ip", "iptables", "sh.real")
+LIBRARIES = (
+    "libnss_files.so.2",
+    "libnss_compat.so.2",
+    "libnss_dns.so.2",
+    "libffi.so.8",
+    "liblzma.so.5",
+    "libz.so.1",
+)
+PROGRAMS = (
+    "nsenter",
+    "xz",
+    "unpigz",
+    "pigz",
+    "gzip",
+    "tar",
+    "ps",
+    "python3",
+    "mount",
+    "ip",
+    "iptables",
+    "sh.real",
+)
 
 
 def planted() -> Iterator[tuple[str, bytes]]:
     """(path, content) of everything that somebody could take from an image."""
     module = f"open({MARK!r}, 'a').write(__name__ + '\\n')\n".encode()
     library = sysconfig.get_path("stdlib")
-    names = {name.partition(".")[0] for name in sys.stdlib_module_names} | {"sitecustomize", "usercustomize", "hakobune"}
+    names = {name.partition(".")[0] for name in sys.stdlib_module_names} | {
+        "sitecustomize",
+        "usercustomize",
+        "hakobune",
+    }
     for place in (library, sysconfig.get_path("purelib")):
         for name in sorted(names):
             yield f"{place}/{name}.py", module
-    for name in ("__init__", "idna", "utf_8", "ascii", "latin_1", "unicode_escape", "raw_unicode_escape", "cp437", "mbcs"):
+    for name in (
+        "__init__",
+        "idna",
+        "utf_8",
+        "ascii",
+        "latin_1",
+        "unicode_escape",
+        "raw_unicode_escape",
+        "cp437",
+        "mbcs",
+    ):
         yield f"{library}/encodings/{name}.py", module
     for library in LIBRARIES:
         yield f"/usr/lib/x86_64-linux-gnu/{library}", b"\x7fELF planted"

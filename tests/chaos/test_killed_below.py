@@ -32,6 +32,23 @@ def test_ends_while_the_manager_hangs_and_dies(stage: Stage) -> None:
     stage.ok("stop", "-t", "0", "second")
 
 
+def test_ends_are_known_while_the_manager_hangs(stage: Stage) -> None:
+    """The shim tells the engine itself."""
+    stage.ok("run", "-d", "--name", "one", STARTER, "/bin/sh", "-c", "sleep 1; exit 7")
+    stage.ok("run", "-d", "--name", "two", STARTER, "/bin/sleep", "600")
+    inside = stage.client("exec", "two", "/bin/sh", "-c", "sleep 0.6; exit 4")
+    time.sleep(0.3)
+    manager = stage.engine.daemons()["hako-containerd"]
+    os.kill(manager, signal.SIGSTOP)
+    try:
+        assert inside.wait(15) == 4
+        stage.until("one", "exited 7")
+    finally:
+        os.kill(manager, signal.SIGCONT)
+    assert stage.ok("rm", "one") == "one"
+    stage.ok("stop", "-t", "0", "two")
+
+
 def test_verbs_wait_for_a_manager_that_comes_back(stage: Stage) -> None:
     stage.ok("create", "--name", "one", STARTER, "/bin/sleep", "600")
     for verb in (("start", "one"), ("pause", "one"), ("unpause", "one"), ("exec", "one", "/bin/true"),

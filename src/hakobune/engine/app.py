@@ -167,6 +167,7 @@ class App:
             log_driver=config.log_driver,
             log_options=options,
             dns=config.dns,
+            hear=lambda end: self._spawn(self._ended(end)),
         )
 
     def _rooms(self) -> wiring.Rooms:

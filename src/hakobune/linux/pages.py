@@ -11,7 +11,7 @@ import array
 import mmap
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from hakobune.linux import syscalls
 
@@ -36,9 +36,18 @@ class WrittenPages:
 
     def learn(self) -> None:
         """In a fork: the pages that are its own by now are the list, if there is none yet. Raises OSError."""
+        self.learner()()
+
+    def learner(self) -> Callable[[], None]:
+        """In a fork that is going to lose sight of its /proc: what does it later. Raises OSError."""
         if self.known:
-            return
-        runs = list(_runs(self._regions))[: (_ROOM - _COUNT.size) // _RUN.size]
+            return lambda: None
+        pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        return lambda: self._learn(pagemap)
+
+    def _learn(self, pagemap: int) -> None:
+        runs = list(_runs(self._regions, pagemap))[: (_ROOM - _COUNT.size) // _RUN.size]
+        os.close(pagemap)
         for place, run in enumerate(runs):
             _RUN.pack_into(self._list, _COUNT.size + place * _RUN.size, *run)
         _COUNT.pack_into(self._list, 0, len(runs))
@@ -60,18 +69,14 @@ def _regions() -> Iterator[tuple[int, int]]:
                 yield int(start, 16), int(end, 16)
 
 
-def _runs(regions: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def _runs(regions: list[tuple[int, int]], pagemap: int) -> Iterator[tuple[int, int]]:
     """Pages that nobody shares with us: (address, bytes) of each run of them."""
-    pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        for start, end in regions:
-            entries = array.array("Q")
-            entries.frombytes(
-                os.pread(pagemap, (end - start) // PAGE * entries.itemsize, start // PAGE * entries.itemsize)
-            )
-            yield from _grouped(start, entries)
-    finally:
-        os.close(pagemap)
+    for start, end in regions:
+        entries = array.array("Q")
+        entries.frombytes(
+            os.pread(pagemap, (end - start) // PAGE * entries.itemsize, start // PAGE * entries.itemsize)
+        )
+        yield from _grouped(start, entries)
 
 
 def _grouped(start: int, entries: array.array[int]) -> Iterator[tuple[int, int]]:

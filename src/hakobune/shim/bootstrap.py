@@ -27,6 +27,7 @@ from hakobune.task.luggage import Luggage, Packed
 from hakobune.task.process import Member
 from hakobune.task.service import Service
 from hakobune.version import VERSION
+from hakobune.wire import side
 
 LINGER_SECONDS = 0.05
 LINGER_ROUNDS = 100
@@ -107,8 +108,12 @@ class Shim:
     # --- what the service tells ---
 
     def event(self, topic: str, member: Member) -> None:
-        """Publish."""
+        """Publish; an end goes to the engine the short way, too."""
         self._publisher.publish(topic, *encode(topic, self._service, member))
+        if topic == "/tasks/exit":
+            life = member.life
+            numbers = (life.pid, life.exit_status, life.exited_at)
+            self._side.tell(side.EXITED, member.exec_id.encode(), *(b"%d" % number for number in numbers))
 
     def engine_present(self) -> bool:
         """Whether somebody will release the clients."""

@@ -21,6 +21,9 @@ _ROOM_SECONDS = 0.001
 _BROKEN = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
 
 
+Exited = Callable[[str, int, int, int], None]  # exec id, pid, exit status, nanoseconds since the epoch
+
+
 @dataclass(frozen=True, slots=True)
 class _Call:
     """A message under way, kept until it is answered; `client` is open as long."""
@@ -44,6 +47,7 @@ class Side:
         self._returned: list[socket.socket] = []
         self._seq = 0
         self._drained: dict[str, asyncio.Event] = {}
+        self.on_exited: Exited = lambda _exec_id, _pid, _status, _at: None
         self.on_input_end: Callable[[str], None] = lambda _exec_id: None  # a keeper's word
         self.on_lost: Callable[[], None] = lambda: None  # the other side has gone, not we
         self._loop.add_reader(connection.fileno(), self._readable)
@@ -140,6 +144,8 @@ class Side:
         kind, seq, fields = side.unpack(packet)
         if kind == side.RETURN and rights:
             self._returned.append(socket.socket(fileno=rights.pop(0)))
+        elif kind == side.EXITED:
+            self.on_exited(fields[0].decode(), *map(int, fields[1:]))
         elif kind == side.INPUT_ENDED:
             self.on_input_end(fields[0].decode())
         elif kind == side.DRAINED and (drained := self._drained.get(fields[0].decode())) is not None:

@@ -42,17 +42,15 @@ class Builtin:
         """Nobody asks: init is gated."""
 
     def exec(self, container: Running, process: bytes, near: Socket, planned: Callable[[], None]) -> None:
-        """Everything that the host has to be asked for is read before START. Raises as execs.exec_process."""
+        """All that needs no streams is done before START. Raises as execs.exec_process."""
         request = execs.ExecRequest(
             container.bundle, process, container.pid, near, open_gate, container.pidfd,
-            cgroup=container.cgroup.path, filter=f"{container.bundle}/{FILTER}",
+            cgroup=container.cgroup.path, filter=f"{container.bundle}/{FILTER}", planned=planned,
         )  # fmt: skip
         prepared = execs.prepare_exec(request, container.id)
         packet, fds = sockets.receive(near, messages.MAX_MESSAGE, 3)
         if packet[:1] == messages.START:
-            size = messages.started_size(packet)
-            planned()
-            execs.exec_process(prepared, Streams(*fds) if fds else None, size)
+            execs.exec_process(prepared, Streams(*fds) if fds else None, messages.started_size(packet))
 
     def update(self, container: Running, resources: bytes) -> None:
         """Write them to the control group."""

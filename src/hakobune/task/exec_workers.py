@@ -71,11 +71,12 @@ class ExecWorkers:
         self._spare.drop()
 
     def _made(self, member: Member) -> spare.Forked:
-        process = member.spec.process
+        process, pages = member.spec.process, self.pages
         found = self._spare.take(process)
         if found is None:
-            planned = self.pages.learn if self.pages is not None else lambda: None
-            found = self._fork(lambda near, runtime, running: runtime.exec(running, process, near, planned))
+            found = self._fork(
+                lambda near, runtime, running: runtime.exec(running, process, near, spare.learner(pages))
+            )
         pid = found[0]
         self._container.collect(pid, lambda _status: self._gone(member, pid))
         return found

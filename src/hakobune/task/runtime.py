@@ -89,7 +89,7 @@ class Runtime(Protocol):
     def exec(self, container: Running, process: bytes, near: Socket, planned: Callable[[], None]) -> None:
         """Get ready, wait for START with the streams, make one more process; `process` is runtime-spec's JSON.
 
-        `planned` is called in the host, when the container is to be entered next.
+        `planned` is called when only the process itself is left to be made, wherever that is.
         """
 
     def update(self, container: Running, resources: bytes) -> None:

@@ -86,4 +86,9 @@ def obey(near: Socket, runtime: Runtime, container: Running, written: WrittenPag
     if written is not None:
         written.copy_ahead()
     if process := near.recv(messages.MAX_MESSAGE):
-        runtime.exec(container, process, near, written.learn if written is not None else lambda: None)
+        runtime.exec(container, process, near, learner(written))
+
+
+def learner(pages: WrittenPages | None) -> Callable[[], None]:
+    """In a worker: what learns the pages that it has written by then."""
+    return pages.learner() if pages is not None else lambda: None

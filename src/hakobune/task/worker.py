@@ -52,6 +52,7 @@ def _run(work: Callable[[Socket], None], near: Socket, keep: Iterable[int]) -> N
             messages.say_failed(near, err)
         except OSError:
             pass
+    near.close()  # before the memory, which takes a millisecond: the shim goes on with the channel's end
     os._exit(status)
 
 

@@ -300,11 +300,16 @@ class Side:
         self._socket.connect(path)
         self._seq = 0
 
+    def _told(self) -> tuple[int, int, list[bytes]]:
+        return side.unpack(self._socket.recv(side.MAX_PACKET))
+
     def call(self, kind: int, *fields: bytes, fd: int = -1) -> None:
         """Send one message, wait for its answer. Raises HakoError with the shim's text."""
         self._seq += 1
         socket.send_fds(self._socket, [side.pack(kind, self._seq, *fields)], [fd] if fd >= 0 else [])
-        answer, seq, values = side.unpack(self._socket.recv(side.MAX_PACKET))
+        answer, seq, values = self._told()
+        while seq == 0:  # what nobody asked for
+            answer, seq, values = self._told()
         assert seq == self._seq
         if answer == side.ERROR:
             raise HakoError(values[0].decode())

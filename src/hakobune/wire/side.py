@@ -25,6 +25,7 @@ DRAIN = 7  # exec_id: DRAINED is to come
 OK = 16
 ERROR = 17  # message
 RETURN = 18  # + a connection
+EXITED = 21  # exec_id, pid, exit status, nanoseconds since the epoch: an end, which the manager tells of, too
 # keeper -> engine
 INPUT_ENDED = 19  # exec_id: the shim has to close its own end, too
 DRAINED = 20  # exec_id: its output is complete, or will not be

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hakobune.engine.containers.model import Container
 from hakobune.engine.containers.store import Store
-from hakobune.engine.runtime import Runtime
+from hakobune.engine.runtime import Ended, Runtime
 from hakobune.engine.runtimes import Runtimes
 from hakobune.engine.turns import Turns
 from hakobune.net.model import Attachment, Network, Wanted
@@ -97,6 +97,7 @@ class Deps:
     log_options: Mapping[str, str] = field(default_factory=dict)
     dns: tuple[str, ...] = ()
     turns: Turns = field(default_factory=Turns)
+    hear: Callable[[Ended], None] = lambda _end: None  # somebody other than the manager tells of an end
 
     def directory(self, container: Container) -> str:
         """The container's own directory on the host."""

@@ -18,7 +18,7 @@ from hakobune.engine.containers.model import Container, Waiter
 from hakobune.engine.containers.spec import NEW, Identity, Surroundings, build
 from hakobune.engine.containers.wait import hand_over, lend
 from hakobune.engine.http.message import Taken
-from hakobune.engine.runtime import Streams
+from hakobune.engine.runtime import Ended, Streams
 from hakobune.errors import HakoError, InvalidArgument, NotFound
 from hakobune.failpoint import reach
 from hakobune.net.model import Attachment, Endpoint, EndpointState, PortBinding, Wanted
@@ -283,7 +283,13 @@ async def side_of(deps: Deps, container: Container) -> Side:
     """A connection to whoever has its streams: its shim, or a keeper. Raises Unavailable."""
     if keeping.kept(deps, container):
         return await keeping.connect(deps, container, wanted_streams(deps, container))
-    return await Side.connect(deps.side_path(container))
+    found = await Side.connect(deps.side_path(container))
+
+    def exited(exec_id: str, pid: int, status: int, at: int) -> None:
+        deps.hear(Ended(container.id, exec_id or container.id, pid, status, at))
+
+    found.on_exited = exited
+    return found
 
 
 def wanted_streams(deps: Deps, container: Container) -> Streams:

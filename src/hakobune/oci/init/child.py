@@ -215,8 +215,10 @@ def finish(
     program.execute(path, process.args, env)
 
 
-def spawn(entry: Entry, warnings: list[str], passwd: bytes) -> None:
+def spawn(entry: Entry, warnings: list[str], passwd: bytes, planned: Callable[[], None]) -> None:
     """Become in the worker all that the process is to be, start it by posix_spawn(3), and say its pid.
+
+    `planned` is called before the last of it.
 
     The child shares our memory until exec(2): nothing is copied, no page of Python is touched in it, which halves
     the cost of an exec. While it does so it is visible in the container, and who could trace it there would hold
@@ -230,6 +232,7 @@ def spawn(entry: Entry, warnings: list[str], passwd: bytes) -> None:
     if entry.tune is not None:
         entry.tune()
     sys.close_range(3, cloexec=True)
+    planned()
     path, env = _shed(entry, warnings, passwd)
     if process.no_new_privileges and entry.seccomp is not None:
         entry.load(entry.seccomp, entry.seccomp_flags)

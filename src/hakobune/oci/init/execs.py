@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import InvalidArgument
@@ -48,16 +48,32 @@ class ExecRequest:
     preserve: int = 0
     cgroup: str = ""
     filter: str = ""
+    planned: Callable[[], None] = lambda: None  # only the process itself is left to be made
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """The worker is in the container's namespaces, and has set there what the process inherits."""
+
+    warnings: list[str]
+    unified: int
+    root: int  # descriptor
+    passwd: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedExec:
-    """An exec of which everything is known but its streams; made in the host, where files can be read."""
+    """An exec of which everything is known but its streams; made in the host, where files can be read.
+
+    With `spawn` (see child.spawn) the worker is `inside` already: nobody there can see it, let alone trace it, until
+    it has the process. Others go there when they have START.
+    """
 
     request: ExecRequest
     entry: Entry
     unified: int = -1
-    spawn: bool = False  # see child.spawn
+    spawn: bool = False
+    inside: Inside | None = None
 
 
 def prepare_exec(request: ExecRequest, container_id: str) -> PreparedExec:
@@ -80,7 +96,7 @@ def prepare_exec(request: ExecRequest, container_id: str) -> PreparedExec:
     entry = Entry(process, None, cgroup.open_tasks(), found.program, found.flags, request.near, request.gate,
                   request.preserve, reading.acts_of(process, personality), loader)  # fmt: skip
     if request.clone_parent and found.spawnable and not process.terminal and not request.preserve:
-        return PreparedExec(request, entry, spawn=True)
+        return PreparedExec(request, entry, spawn=True, inside=_go_inside(request, entry, -1))
     return PreparedExec(request, entry, cgroup.unified_fd())
 
 
@@ -91,41 +107,47 @@ def exec_process(prepared: PreparedExec, streams: Streams | None, size: messages
 
     What a child inherits is done before the clone: each page that the child need not touch is not copied.
     """
-    request, warnings = prepared.request, list[str]()
+    request = prepared.request
     entry = replace(prepared.entry, streams=streams)
     if size is not None:
         entry = replace(entry, process=replace(entry.process, console_size=size))
+    inside = prepared.inside or _go_inside(request, entry, prepared.unified)
+    if prepared.spawn:
+        enter_cgroups(entry.tasks)
+        spawn(entry, inside.warnings, inside.passwd, request.planned)
+        return
+    request.planned()
+    pid = sys.clone3(sys.CLONE_PARENT if request.clone_parent else 0, cgroup_fd=inside.unified)
+    if pid == 0:
+        _become_exec(entry, inside)
+    messages.say_pid(request.near, pid)
+
+
+def _go_inside(request: ExecRequest, entry: Entry, unified: int) -> Inside:
+    warnings: list[str] = []
     score(entry.process, warnings)
     if (
         "execCPUAffinity" in entry.process.rare
         and (act := tuning.first_affinity(entry.process.rare)) is not None
     ):
         act()
-    unified = namespaces.enter(request.init_pid, request.init_pidfd, prepared.unified)
+    unified = namespaces.enter(request.init_pid, request.init_pidfd, unified)
     forget_signals()
     inherit(entry.process, warnings)
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    passwd = safepath.read_small(root, "/etc/passwd")
-    if prepared.spawn:
-        enter_cgroups(entry.tasks)
-        spawn(entry, warnings, passwd)
-        return
-    pid = sys.clone3(sys.CLONE_PARENT if request.clone_parent else 0, cgroup_fd=unified)
-    if pid == 0:
-        _become_exec(entry, warnings, root, passwd)
-    messages.say_pid(request.near, pid)
+    return Inside(warnings, unified, root, safepath.read_small(root, "/etc/passwd"))
 
 
-def _become_exec(entry: Entry, warnings: list[str], root: int, passwd: bytes) -> None:
+def _become_exec(entry: Entry, inside: Inside) -> None:
     """The exec'd process: as init, without a file system to make."""
     try:
         enter_cgroups(entry.tasks)
         os.setsid()
         master = slave = -1
         if entry.process.terminal:
-            master, slave = open_pair(root)
-        os.close(root)
-        finish(entry, warnings, master, slave, passwd)
+            master, slave = open_pair(inside.root)
+        os.close(inside.root)
+        finish(entry, inside.warnings, master, slave, inside.passwd)
     except BaseException as err:
         try:
             messages.say_failed(entry.near, err)

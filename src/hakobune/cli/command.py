@@ -27,8 +27,8 @@ class Context:
 
     def say(self, *lines: str) -> None:
         """Lines on standard output."""
-        for line in lines:
-            sys.stdout.write(line + "\n")
+        if lines:
+            sys.stdout.write("\n".join(lines) + "\n")
 
     def warn(self, *lines: str) -> None:
         """Lines on standard error, after everything already said."""

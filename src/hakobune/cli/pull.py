@@ -9,15 +9,7 @@ from .command import Command, Context
 from .failure import Failure
 from .flags import Values
 from .http import query, quote
-
-
-def split_reference(text: str) -> tuple[str, str]:
-    """(name, tag or digest); the tag is `latest` when none is given."""
-    name, at, digest = text.partition("@")
-    if at:
-        return name, digest
-    head, colon, tag = text.rpartition(":")
-    return (head, tag) if colon and "/" not in tag else (text, "latest")
+from .names import split_reference
 
 
 def pull(

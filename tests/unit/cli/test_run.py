@@ -370,3 +370,12 @@ def test_start_up_stays_cheap(command: Hako) -> None:
     heavy = {"argparse", "asyncio", "dataclasses", "inspect", "logging", "shutil", "signal", "subprocess", "termios",
              "threading", "urllib", "http", "datetime", "pathlib"}  # fmt: skip
     assert not heavy & loaded, heavy & loaded
+
+
+def test_a_plain_table_loads_no_template(fake: FakeEngine) -> None:
+    fake.answer("GET /images/json", [{"Id": f"sha256:{1:064}", "Created": 1, "Size": 1}])
+    script = f"import sys; from hakobune.cli import app; app.main(['-H', '{fake.host}', 'images']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    heavy = {"hakobune.cli.template", "hakobune.cli.credentials", "hakobune.cli.pull", "base64", "contextlib"}
+    assert not heavy & loaded, heavy & loaded

@@ -31,19 +31,27 @@ class Images:
 
     def __init__(self, connection: Connection) -> None:
         self._get = connection.unary(_SERVICE, "Get", pb.GetImageResponse.FromString)
-        self._list = connection.unary(_SERVICE, "List", pb.ListImagesResponse.FromString)
+        self._list = connection.unary(_SERVICE, "List", bytes)
         self._create = connection.unary(_SERVICE, "Create", pb.CreateImageResponse.FromString)
         self._update = connection.unary(_SERVICE, "Update", pb.UpdateImageResponse.FromString)
         self._delete = connection.unary(_SERVICE, "Delete", Empty.FromString)
+        self._listed: tuple[bytes, list[Image]] = b"", []  # the last answer and what it says
 
     async def get(self, name: str) -> Image:
         """By its full name."""
         return _from((await self._get(pb.GetImageRequest(name=name))).image)
 
     async def list(self, *filters: str) -> list[Image]:
-        """All of the namespace, or those that any filter matches."""
-        found = await self._list(pb.ListImagesRequest(filters=filters))
-        return [_from(image) for image in found.images]
+        """All of the namespace, or those that any filter matches.
+
+        An answer that is the one before, byte by byte, is not read again: its records are the same objects.
+        """
+        answer = await self._list(pb.ListImagesRequest(filters=filters))
+        if filters:
+            return _read(answer)
+        if answer != self._listed[0]:
+            self._listed = answer, _read(answer)
+        return list(self._listed[1])
 
     async def create(self, image: Image) -> Image:
         """Give a new name."""
@@ -56,6 +64,10 @@ class Images:
     async def delete(self, name: str, sync: bool = False) -> None:
         """Take the name away; with `sync`, return after what nobody refers to any more is collected."""
         await self._delete(pb.DeleteImageRequest(name=name, sync=sync))
+
+
+def _read(answer: bytes) -> list[Image]:
+    return [_from(image) for image in pb.ListImagesResponse.FromString(answer).images]
 
 
 def _to(image: Image) -> pb.Image:

@@ -34,7 +34,7 @@ class Images:
         wanted = Filter(filters)
         rows = self._database.query("SELECT record FROM images WHERE ns = ? ORDER BY name", (namespace,))
         found = [Image.FromString(row["record"]) for row in rows]
-        return [image for image in found if wanted.matches(_fields(image))]
+        return [image for image in found if not wanted or wanted.matches(_fields(image))]
 
     def create(self, namespace: str, image: Image) -> Image:
         """With its times."""

@@ -45,6 +45,9 @@ class Catalogue:
         self._contents: dict[str, Content] = {}  # manifest digest -> content
         self._sizes: dict[str, int] = {}  # committed snapshot -> bytes
         self._records: dict[str, tuple[Record, float]] = {}  # full name -> record, when it was read
+        self._named: dict[
+            str, tuple[Content, list[Record], Image]
+        ] = {}  # manifest digest -> of what, the image
         self.lock = asyncio.Lock()
 
     async def record(self, full: str) -> Record:
@@ -66,6 +69,8 @@ class Catalogue:
         known = {record.target.digest for record in found}
         for digest in [digest for digest in self._contents if digest not in known]:
             self.forget(digest)
+        for digest in self._named.keys() - known:
+            del self._named[digest]
         self._sizes.clear()
         return found
 
@@ -160,7 +165,7 @@ class Catalogue:
             content = self._contents.get(digest)
             if content is None:
                 continue
-            image = _named(content, records)
+            image = self._image(digest, content, records)
             if other := found.get(image.id):  # two manifests of one configuration
                 names = tuple(sorted({*other.names, *image.names}))
                 digested = tuple(sorted({*other.digested, *image.digested}))
@@ -168,6 +173,13 @@ class Catalogue:
                 image = replace(image, names=names, updated=updated, digested=digested)
             found[image.id] = image
         return list(found.values())
+
+    def _image(self, digest: str, content: Content, records: list[Record]) -> Image:
+        """Content with its names: the one of the list before, as long as nobody has named it anew."""
+        known = self._named.get(digest)
+        if known is None or known[0] is not content or known[1] != records:
+            known = self._named[digest] = content, records, _named(content, records)
+        return known[2]
 
     async def _read(self, targets: Sequence[Descriptor]) -> None:
         """Remember their content, but for what is not whole or not ours."""

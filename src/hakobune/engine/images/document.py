@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from hakobune.engine.images.model import Image, created_of
@@ -14,8 +15,12 @@ _SECOND = 1_000_000_000
 def digests(image: Image) -> list[str]:
     """`alpine@sha256:…`, of the manifest, for each repository that the image has a name in."""
     names = (*image.names, *image.digested)
-    repositories = sorted({reference.parse(name).familiar_name for name in names})
-    return [f"{repository}@{image.content.target.digest}" for repository in repositories]
+    return [f"{repository}@{image.content.target.digest}" for repository in _repositories(names)]
+
+
+@lru_cache(maxsize=4096)  # each list asks for all of theirs again
+def _repositories(names: tuple[str, ...]) -> list[str]:
+    return sorted({reference.parse(name).familiar_name for name in names})
 
 
 def summary(image: Image, containers: int = -1, shared: int = -1) -> dict[str, Any]:

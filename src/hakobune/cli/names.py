@@ -1,0 +1,12 @@
+"""Names of images, taken apart as people write them. Imports nothing: lists of images load it."""
+
+from __future__ import annotations
+
+
+def split_reference(text: str) -> tuple[str, str]:
+    """(name, tag or digest); the tag is `latest` when none is given."""
+    name, at, digest = text.partition("@")
+    if at:
+        return name, digest
+    head, colon, tag = text.rpartition(":")
+    return (head, tag) if colon and "/" not in tag else (text, "latest")

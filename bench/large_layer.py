@@ -110,7 +110,10 @@ async def push(registry: RealRegistry, kind: str, path: Path, made: tuple[str, s
     def described(media: str, data: bytes) -> Descriptor:
         return Descriptor(media, f"sha256:{hashlib.sha256(data).hexdigest()}", len(data))
 
-    parts = described(f"{kinds}.config.v1+json", config), Descriptor(f"{kinds}.layer.v1.tar+{kind}", digest, size)
+    parts = (
+        described(f"{kinds}.config.v1+json", config),
+        Descriptor(f"{kinds}.layer.v1.tar+{kind}", digest, size),
+    )
     plain = [{"mediaType": one.media_type, "digest": one.digest, "size": one.size} for one in parts]
     manifest = json.dumps(
         {"schemaVersion": 2, "mediaType": MANIFEST, "config": plain[0], "layers": plain[1:]}
@@ -196,7 +199,9 @@ def pull(registry: RealRegistry, kind: str) -> bool:
                 if event.get("error"):
                     raise RuntimeError(event["error"])
             took = time.monotonic() - began
-        print(f"{kind}: {took:.1f} s, all processes together {watch.together:.0f} MiB PSS at most (aim: {AIM_MIB})")
+        print(
+            f"{kind}: {took:.1f} s, all processes together {watch.together:.0f} MiB PSS at most (aim: {AIM_MIB})"
+        )
         for name, pss, high in sorted(watch.most.values(), key=lambda one: -one[1])[:8]:
             print(f"    {name:<62}{pss:>6.1f} MiB PSS {high:>6.1f} resident")
     return watch.together <= AIM_MIB

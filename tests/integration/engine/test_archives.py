@@ -160,16 +160,80 @@ def test_several_platforms_in_one_archive(engine: PrivateEngine, tmp_path: Path)
     with tarfile.open(tmp_path / "again.tar") as tar:
         assert members < set(tar.getnames()), "without a platform, all that are here"
     ok(engine, "rmi", name)
-    done = engine.hako("load", "-i", str(tmp_path / "one.tar"))
+    done = engine.hako("load", "--platform", f"linux/{here}", "-i", str(tmp_path / "one.tar"))
     assert (done.returncode, f"not whole for linux/{here}" in done.stderr) == (1, True), done.stderr
-    ok(engine, "load", "--platform", f"linux/{other}", "-i", str(tmp_path / "one.tar"))
-    assert ok(engine, "inspect", "-f", "{{.Architecture}}", name) == other
-    ok(engine, "rmi", name)
+    for words in (
+        ["--platform", f"linux/{other}"],
+        [],
+    ):  # nobody names a platform: what there is, as Docker has it
+        assert ok(engine, "load", *words, "-i", str(tmp_path / "one.tar")) == f"Loaded image: {name}"
+        assert ok(engine, "inspect", "-f", "{{.Architecture}}", name) == other
+        ok(engine, "rmi", name)
     assert (missing.returncode, "(linux/s390x)" in missing.stderr, (tmp_path / "no.tar").exists()) == (
         1,
         True,
         False,
     )
+
+
+def docker_archive(path: Path, architecture: str, name: str) -> None:
+    """As docker save writes it, of one file that is no program of this machine's."""
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        member = tarfile.TarInfo("program")
+        member.size, member.mode = 4, 0o755
+        tar.addfile(member, io.BytesIO(b"\x7fELF"))
+    config = json.dumps({
+        "architecture": architecture, "os": "linux", "config": {"Cmd": ["/program"]},
+        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer.getvalue()).hexdigest()]},
+    }).encode()  # fmt: skip
+    listing = json.dumps([{"Config": "c.json", "RepoTags": [name], "Layers": ["l.tar"]}]).encode()
+    with tarfile.open(path, "w") as tar:
+        for file, data in (("c.json", config), ("l.tar", layer.getvalue()), ("manifest.json", listing)):
+            member = tarfile.TarInfo(file)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
+def test_an_archive_for_another_machine(engine: PrivateEngine, tmp_path: Path) -> None:
+    """It is stored, as Docker stores it; a container of it comes with a warning, and says why it does not run."""
+    other = "arm64" if host_platform()[0] != "arm64" else "s390x"
+    docker_archive(tmp_path / "o.tar", other, "other:1")
+    refused = engine.hako("load", "--platform", f"linux/{host_platform()[0]}", "-i", str(tmp_path / "o.tar"))
+    assert (refused.returncode, "is not whole for linux/" in refused.stderr) == (1, True), refused
+    assert ok(engine, "load", "-i", str(tmp_path / "o.tar")) == "Loaded image: other:1"
+    assert ok(engine, "inspect", "-f", "{{.Architecture}}", "other:1") == other
+    ran = engine.hako("run", "--rm", "--network", "none", "other:1")
+    assert ran.returncode != 0
+    assert (
+        f"requested image's platform (linux/{other}) does not match the detected host platform" in ran.stderr
+    )
+    assert "exec /program: exec format error" in ran.stderr
+    asked = engine.hako("create", "--platform", f"linux/{other}", "--network", "none", "other:1")
+    assert (asked.returncode, asked.stderr) == (0, "")
+    wrong = engine.hako("create", "--pull", "never", "--platform", "linux/riscv64", "other:1")
+    words = "image with reference other:1 was found but does not match the specified platform: wanted linux/riscv64"
+    assert words in wrong.stderr
+    ok(engine, "rm", asked.stdout.strip())
+    ok(engine, "rmi", "other:1")
+    assert not [name for name in names(engine) if name.startswith("<none>")]
+
+
+def test_a_container_of_another_platform_of_a_list(engine: PrivateEngine) -> None:
+    here = host_platform()[0]
+    other = "arm64" if here != "arm64" else "amd64"
+    images = {name: sample(1000, architecture=name) for name in (here, other)}
+    with LyingRegistry(listed(**images)) as many:
+        name = f"{many.name}/many/choice:1"
+        ok(engine, "pull", "-q", name)
+        ok(engine, "pull", "-q", "--platform", f"linux/{other}", name)
+        words = ("create", "--network", "none", "--pull", "never")
+        made = {one: ok(engine, *words, "--platform", f"linux/{one}", name, "x") for one in (here, other)}
+        assert len({ok(engine, "inspect", "-f", "{{.Image}}", one) for one in made.values()}) == 2
+        missing = engine.hako(*words, "--platform", "linux/riscv64", name, "x")
+        assert "no matching manifest for linux/riscv64 in the manifest list entries" in missing.stderr
+    ok(engine, "rm", *made.values())
+    ok(engine, "rmi", name)
 
 
 def test_what_old_docker_wrote(engine: PrivateEngine, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PULLS = ("always", "missing", "never", "")
+_NOT_HERE = ("no such image", "does not match the specified platform", "no matching manifest")
 
 
 def make(context: Context, values: Values, arguments: list[str], *, detach: bool = False) -> str:
@@ -56,7 +57,7 @@ def _post(context: Context, where: str, body: Any, image: str, values: Values, *
     try:
         return context.client.post(where, body)
     except ApiFailure as err:
-        if not fetch or err.status != 404 or "no such image" not in err.reason.lower():
+        if not fetch or err.status != 404 or not any(words in err.reason.lower() for words in _NOT_HERE):
             raise
     if not values.on("quiet"):
         tagged = image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"

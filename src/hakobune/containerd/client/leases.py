@@ -29,6 +29,7 @@ class Leases:
         self._create = connection.unary(_SERVICE, "Create", pb.CreateResponse.FromString)
         self._delete = connection.unary(_SERVICE, "Delete", Empty.FromString)
         self._list = connection.unary(_SERVICE, "List", pb.ListResponse.FromString)
+        self._resources = connection.unary(_SERVICE, "ListResources", pb.ListResourcesResponse.FromString)
 
     async def create(self, lease_id: str, labels: Mapping[str, str] | None = None) -> str:
         """Its id. The label `containerd.io/gc.expire` (RFC 3339) lets it end by itself."""
@@ -42,3 +43,8 @@ class Leases:
         """All of the namespace."""
         found = await self._list(pb.ListRequest(filters=filters))
         return [Lease(lease.id, nanoseconds(lease.created_at), dict(lease.labels)) for lease in found.leases]
+
+    async def resources(self, lease_id: str) -> set[tuple[str, str]]:
+        """What it holds: (kind, as `content` or `snapshots/overlayfs`; name)."""
+        found = await self._resources(pb.ListResourcesRequest(id=lease_id))
+        return {(one.type, one.id) for one in found.resources}

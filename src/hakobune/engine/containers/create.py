@@ -20,6 +20,7 @@ from hakobune.engine.containers import mounts, naming, request, rootfs
 from hakobune.engine.containers.deps import Deps, Image, now
 from hakobune.engine.containers.model import Container, MountPoint
 from hakobune.engine.containers.store import check_name
+from hakobune.engine.images.model import host_platform
 from hakobune.errors import HakoError, InvalidArgument
 from hakobune.failpoint import reach
 
@@ -33,8 +34,8 @@ def _choose_runtime(deps: Deps, host: dict[str, Any]) -> None:
         )
 
 
-async def create(deps: Deps, name: str, body: Any) -> tuple[Container, list[str]]:
-    """A new container, and warnings for the client.
+async def create(deps: Deps, name: str, body: Any, platform: str = "") -> tuple[Container, list[str]]:
+    """A new container, and warnings for the client; `platform` is one that the image must have.
 
     Raises InvalidArgument, NotFound (image), Conflict (name); nothing is left then.
     """
@@ -43,7 +44,7 @@ async def create(deps: Deps, name: str, body: Any) -> tuple[Container, list[str]
     if name:
         name = check_name(name)
         deps.store.check_free(name)
-    image = await deps.images.resolve(config["Image"])
+    image = await deps.images.resolve(config["Image"], platform)
     request.merge_image(config, image.config.get("config") or {})
     identity = secrets.token_hex(32)
     config["Hostname"] = config["Hostname"] or ("" if host["UTSMode"] == "host" else identity[:12])
@@ -68,7 +69,18 @@ async def create(deps: Deps, name: str, body: Any) -> tuple[Container, list[str]
         await _unmake(deps, container, points)
         raise
     deps.tell(container, "create")
-    return container, _warnings(host)
+    return container, _warnings(host) + ([] if platform else _of_another(image))
+
+
+def _of_another(image: Image) -> list[str]:
+    """What Docker says of an image that is for another machine."""
+    here, theirs = host_platform()[0], str(image.config.get("architecture") or "")
+    system = str(image.config.get("os") or "linux")
+    if not theirs or (system, theirs) == ("linux", here):
+        return []
+    words = (f"The requested image's platform ({system}/{theirs}) does not match the detected host platform",
+             f"(linux/{here}) and no specific platform was requested")  # fmt: skip
+    return [" ".join(words)]
 
 
 def _choose_network(host: dict[str, Any], endpoints: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ class Image(Protocol):
 class Images(Protocol):
     """Images by name. Raises NotFound."""
 
-    async def resolve(self, reference: str) -> Image: ...
+    async def resolve(self, reference: str, platform: str = "") -> Image: ...
 
 
 class Volume(Protocol):

@@ -39,7 +39,10 @@ def routes(deps: Deps) -> list[Route]:
         return handler
 
     async def make(request: Request) -> Response:
-        container, warnings = await create.create(deps, request.query.get("name"), await request.json())
+        query = request.query
+        container, warnings = await create.create(
+            deps, query.get("name"), await request.json(), query.get("platform")
+        )
         return json_response({"Id": container.id, "Warnings": warnings}, 201)
 
     async def list_all(request: Request) -> Response:

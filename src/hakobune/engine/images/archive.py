@@ -13,18 +13,22 @@ from typing import Any
 
 from hakobune.containerd.client.images import Image as Record
 from hakobune.containerd.client.transfer import Platform, Progress
-from hakobune.engine.images import progress
+from hakobune.engine.images import elsewhere, layer, progress
 from hakobune.engine.images.catalogue import NAMELESS
 from hakobune.engine.images.images import Images, named
 from hakobune.engine.images.model import Image
-from hakobune.engine.images.pull import Run, platform_of
+from hakobune.engine.images.platforms import platform_of, spoken
+from hakobune.engine.images.pull import Run
 from hakobune.engine.runtime import SNAPSHOTTER
-from hakobune.errors import InvalidArgument, NotFound
+from hakobune.errors import HakoError, InvalidArgument, NotFound
 from hakobune.registry.repository import DOCKER_LIST, INDEX
 from hakobune.spec import reference
 from hakobune.spec.descriptor import Descriptor
 
+Saved = list[tuple[str, Descriptor]]
+
 _SAVED = "saved"
+_FILTERED = "image might be filtered out"  # as containerd says that nothing is for the platforms
 _PLACEHOLDER = "<none>"  # what the manager puts where an archive has no whole name
 
 
@@ -111,27 +115,65 @@ async def load(
 
     Raises InvalidArgument when it is no image archive, ResourceExhausted; names that were given until then stay.
     """
-    client, catalogue = images.client, images.catalogue
+    catalogue = images.catalogue
     before = {record.name: record.target for record in await catalogue.records()}
-    where = where or [platform_of("")]
-    run = Run(lambda told: client.transfer.load(archive, where, SNAPSHOTTER, told))
-    saved: list[tuple[str, Descriptor]] = []
+    async with layer.lease(images.client) as held:
+        try:
+            saved = await (_asked_for(images, archive, where) if where else _all(images, archive, held))
+        finally:  # before the lease ends, and what nobody holds is collected
+            async with catalogue.lock:
+                await _keep_the_old(images, before)
+    for full, target in saved:
+        yield await _named(images, full, target)
+
+
+async def _asked_for(images: Images, archive: AsyncIterator[bytes], where: Sequence[Platform]) -> Saved:
+    """Those for the platforms that are asked for. Raises NotFound when there is none."""
+    why = ""
+    try:
+        if saved := await _transfer(images, archive, where):
+            return saved
+    except NotFound as err:
+        why = f"{err}; "
+    asked = " and ".join(map(spoken, where))
+    raise NotFound(f"the archive is not whole for {asked}: {why}--platform asks for another")
+
+
+async def _all(images: Images, archive: AsyncIterator[bytes], held: str) -> Saved:
+    """Those for this machine, and what is for others only as it is. Raises NotFound for what is not whole."""
+    here = platform_of("")
+    lost: NotFound | None = None
+    saved: Saved = []
+    try:
+        saved = await _transfer(images, archive, [here])
+    except NotFound as err:
+        lost = err
+    try:
+        index = await elsewhere.index_of(images.client, held)
+        if index is None:
+            raise lost or NotFound("its index: not found")
+        more = await elsewhere.left(images.catalogue, index, {name for name, _ in saved}, lost is None)
+    except NotFound as err:
+        raise NotFound(f"the archive is not whole for {spoken(here)}: {lost or err}") from None
+    for one in more:
+        saved += await _transfer(images, one.archive(), one.platforms)
+    return list(dict(saved).items())  # an image that is here for others only was named by the first one, too
+
+
+async def _transfer(images: Images, archive: AsyncIterator[bytes], where: Sequence[Platform]) -> Saved:
+    """What the manager has given names to. Raises NotFound when something of what is wanted is not there."""
+    run = Run(lambda told: images.client.transfer.load(archive, where, SNAPSHOTTER, told))
     try:
         async with contextlib.aclosing(run.progress()) as said:
-            saved = [(one.name, one.about) async for one in said if _names(one) and one.about is not None]
-    except NotFound as err:
-        spoken = " and ".join(
-            "/".join(filter(None, (one.os, one.architecture, one.variant))) for one in where
-        )
-        raise NotFound(f"the archive is not whole for {spoken}: {err}; --platform asks for another") from None
-    finally:
-        async with catalogue.lock:
-            await _keep_the_old(images, before)
-    for full, target in saved:
-        if _is_archive(full, target, saved):
+            found = [(one.name, one.about) async for one in said if _names(one) and one.about is not None]
+    except HakoError as err:
+        if _FILTERED in err.message:
+            raise NotFound("it has other platforms only") from None
+        raise
+    for full, target in found:
+        if _is_archive(full, target, found):
             await _forget(images, full)
-        else:
-            yield await _named(images, full, target)
+    return [(full, target) for full, target in found if not _is_archive(full, target, found)]
 
 
 def _is_archive(full: str, target: Descriptor, saved: Sequence[tuple[str, Descriptor]]) -> bool:

@@ -122,6 +122,15 @@ class Catalogue:
             known = self._sizes[snapshot] = (await self._client.snapshots.usage(snapshot)).size
         return known
 
+    async def content_for(self, target: Descriptor, platform: tuple[str, str]) -> Content | None:
+        """Of an index what is here for (system, architecture), whole; None when there is none. Raises HakoError."""
+        for one in await self._here(target):
+            place = one.get("platform") or {}
+            if (place.get("os"), place.get("architecture")) == platform:
+                below = json.loads(await self._client.content.read_all(str(one["digest"])))
+                return await self._load_manifest(target, below)
+        return None
+
     async def platforms(self, target: Descriptor) -> list[tuple[str, str, str]]:
         """(system, architecture, variant) of each image of an index that is here with all its layers. Raises HakoError."""
         found = []
@@ -129,6 +138,14 @@ class Catalogue:
             place = one.get("platform") or {}
             found.append(tuple(str(place.get(key) or "") for key in ("os", "architecture", "variant")))
         return found  # type: ignore[return-value]
+
+    async def platform_of(self, target: Descriptor) -> tuple[str, str, str] | None:
+        """What a manifest's image is for, by its configuration; None when not all of it is here."""
+        if not await self._is_whole(target.digest):
+            return None
+        config = json.loads(await self._client.content.read_all(target.digest))["config"]["digest"]
+        place = json.loads(await self._client.content.read_all(str(config)))
+        return tuple(str(place.get(key) or "") for key in ("os", "architecture", "variant"))  # type: ignore[return-value]
 
     async def _here(self, target: Descriptor) -> list[dict[str, Any]]:
         """What an index lists and the store has."""

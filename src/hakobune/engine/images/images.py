@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from hakobune.containerd.client import Client
+from hakobune.engine.images import platforms
 from hakobune.engine.images.catalogue import Catalogue
 from hakobune.engine.images.model import Image
 from hakobune.engine.images.remembered import Remembered
@@ -41,10 +42,10 @@ class Images:
         self.used: dict[str, int] = {}  # id -> when a container was made of it last, in nanoseconds
         self._bus = bus
 
-    async def resolve(self, text: str) -> Image:
+    async def resolve(self, text: str, platform: str = "") -> Image:
         """The image for a new container; the starter image is made when it is not there yet.
 
-        Raises NotFound, InvalidArgument.
+        Raises NotFound, also when it is not here for the platform; InvalidArgument.
         """
         try:
             image = (await self.find(text))[0]
@@ -52,6 +53,7 @@ class Images:
             if named(text) != STARTER:
                 raise
             image = await self.fetch_starter()
+        image = await platforms.of_image(self.catalogue, image, text, platform)
         self.used[image.id] = time.time_ns()
         return image
 

@@ -11,24 +11,19 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from hakobune.containerd.client.images import Image as Record
-from hakobune.containerd.client.transfer import Platform, Progress
-from hakobune.engine.images import moving, progress, refusals
+from hakobune.containerd.client.transfer import Progress
+from hakobune.engine.images import moving, platforms, progress, refusals
 from hakobune.engine.images.credentials import Credentials
 from hakobune.engine.images.images import Images
-from hakobune.engine.images.model import Image, host_platform, short
+from hakobune.engine.images.model import host_platform, short
+from hakobune.engine.images.platforms import platform_of
 from hakobune.engine.images.registries import Registries
 from hakobune.engine.images.starter import STARTER
 from hakobune.engine.runtime import SNAPSHOTTER
-from hakobune.errors import HakoError, InvalidArgument, NotFound
-from hakobune.registry.repository import DOCKER_LIST, INDEX
+from hakobune.errors import HakoError, NotFound
 from hakobune.spec import reference
 from hakobune.spec.reference import Reference
 
-_SYSTEMS = frozenset(("linux", "windows", "darwin", "freebsd", "wasip1"))
-_ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "i386": "386"}
-_KNOWN = frozenset(
-    ("amd64", "arm64", "arm", "386", "ppc64le", "s390x", "riscv64", "mips64le", "loong64", "wasm")
-)
 _BEGINS = "fetching image content"
 
 
@@ -51,22 +46,6 @@ def wanted(image: str, tag: str, platform: str) -> Wanted:
         name = name.whole()
     platform_of(platform)
     return Wanted(name, platform)
-
-
-def platform_of(text: str) -> Platform:
-    """`linux/arm64/v8`, `arm64` or `linux`; this machine's for "". Raises InvalidArgument."""
-    architecture, variant = host_platform()
-    if not text:
-        return Platform("linux", architecture, variant)
-    parts = text.lower().split("/")
-    if len(parts) == 1 and parts[0] not in _SYSTEMS:
-        parts = ["linux", *parts]
-    if len(parts) == 1:
-        return Platform(parts[0], architecture, variant)
-    wanted = _ARCHITECTURES.get(parts[1], parts[1])
-    if len(parts) > 3 or parts[0] not in _SYSTEMS or wanted not in _KNOWN or not all(parts):
-        raise InvalidArgument(f'"{text}": unknown operating system or architecture: invalid argument')
-    return Platform(parts[0], wanted, parts[2] if len(parts) == 3 else "")
 
 
 async def lines(
@@ -116,29 +95,13 @@ async def _one(
     finally:
         await asyncio.shield(_settle(images, name, held))
     image, _ = await images.find(name.familiar)
-    await _check_platform(images, image, asked)
+    await platforms.of_image(images.catalogue, image, asked.name.familiar, asked.platform)
     images.tell_pull(image, name)
     digest = image.content.target.digest
     known = held is not None and held.target.digest == digest
     yield moving.message(f"Digest: {digest}")
     verb = "Image is up to date" if known else "Downloaded newer image"
     yield moving.message(f"Status: {verb} for {name.familiar}")
-
-
-async def _check_platform(images: Images, image: Image, asked: Wanted) -> None:
-    """A name that stands for one image has it for one platform only. Raises NotFound when that is not the one."""
-    wanted = platform_of(asked.platform)
-    found = Platform(str(image.config.get("os", "")), str(image.config.get("architecture", "")))
-    if asked.platform and (found.os, found.architecture) != (wanted.os, wanted.architecture):
-        if image.content.target.media_type in (INDEX, DOCKER_LIST):
-            here = await images.catalogue.platforms(image.content.target)
-            if any(one[:2] == (wanted.os, wanted.architecture) for one in here):
-                return
-            raise NotFound(f"no matching manifest for {asked.platform} in the manifest list entries")
-        raise NotFound(
-            f"image with reference {asked.name.familiar} was found but does not match the specified platform: "
-            f"wanted {wanted.os}/{wanted.architecture}, actual: {found.os}/{found.architecture}"
-        )
 
 
 async def _settle(images: Images, name: Reference, held: Record | None) -> None:

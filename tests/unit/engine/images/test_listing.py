@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hakobune.containerd.client.transfer import Platform
-from hakobune.engine.images import importing, model, pull
+from hakobune.engine.images import importing, model, platforms, pull
 from hakobune.engine.images.images import named
 from hakobune.engine.images.listing import pattern
 from hakobune.engine.images.model import host_platform
@@ -66,10 +66,10 @@ def test_parameters_of_a_pull() -> None:
 
 
 def test_platforms() -> None:
-    assert pull.platform_of("linux/ARM64/v8") == Platform("linux", "arm64", "v8")
-    assert pull.platform_of("aarch64") == Platform("linux", "arm64")
-    assert pull.platform_of("linux").architecture == host_platform()[0]
-    assert pull.platform_of("").os == "linux"
+    assert platforms.platform_of("linux/ARM64/v8") == Platform("linux", "arm64", "v8")
+    assert platforms.platform_of("aarch64") == Platform("linux", "arm64")
+    assert platforms.platform_of("linux").architecture == host_platform()[0]
+    assert platforms.platform_of("").os == "linux"
 
 
 def test_parameters_of_an_import() -> None:

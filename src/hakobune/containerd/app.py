@@ -53,6 +53,11 @@ FINISH_SECONDS = 10.0  # for calls that change something
 _LOG = logging.getLogger("hakobune.containerd")
 
 
+_CONTENT = "io.containerd.content.v1.content"
+_SNAPSHOTTER = "io.containerd.snapshotter.v1"
+_STORES = (_CONTENT, *(f"{_SNAPSHOTTER}.{name}" for name in ("overlayfs", "native")))
+
+
 class App:
     """One manager: `async with` is its life. Made only while `lock` of its root is held."""
 
@@ -63,10 +68,10 @@ class App:
         self._exchange = Exchange()
         self._containers = Containers(self._database)
         self._snapshotters = Snapshotters(*(
-            Snapshotter(self._database, f"{config.root}/io.containerd.snapshotter.v1.{backend.name}", backend)
+            Snapshotter(self._database, f"{config.root}/{_SNAPSHOTTER}.{backend.name}", backend)
             for backend in (Overlay(), Native())
         ))  # fmt: skip
-        self._content = Content(self._database, f"{config.root}/io.containerd.content.v1.content")
+        self._content = Content(self._database, f"{config.root}/{_CONTENT}")
         self._images = Images(self._database)
         self._collector = Collector(
             self._database, self._content, self._images, self._snapshotters, self._exchange
@@ -104,7 +109,11 @@ class App:
             transfer_rpc.service(moving),
             introspection_rpc.version(),
             introspection_rpc.health(),
-            introspection_rpc.introspection(self._config.root, self._programs.describe),
+            introspection_rpc.introspection(
+                self._config.root,
+                self._programs.describe,
+                {name: f"{self._config.root}/{name}" for name in _STORES},
+            ),
         ]
 
     def _check(self, repair: bool, young: float) -> Check:

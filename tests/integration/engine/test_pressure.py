@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from hakobune.testing.containerd import RealContainerd
 from hakobune.testing.engine import PrivateEngine, on_a_small_disk
+from hakobune.testing.peers import built
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -23,6 +29,46 @@ def engine() -> Iterator[PrivateEngine]:
     """Its data root holds 64 MB."""
     with on_a_small_disk(64, MARKS) as made:
         yield made
+
+
+@pytest.fixture(params=["ours, layers", "ours, content", "containerd"])
+def elsewhere(request: pytest.FixtureRequest) -> Iterator[tuple[PrivateEngine, Path]]:
+    """A store of the manager, not the engine's data, is on a file system of 64 MB; with that directory."""
+    with contextlib.ExitStack() as ends:
+        if request.param == "containerd":
+            manager = RealContainerd(built("containerd") or pytest.skip("peer not built: current containerd"))
+            small(ends, manager.base / "d")
+            ends.enter_context(manager)
+            made = PrivateEngine(
+                arguments=(*MARKS, "--containerd", manager.address),
+                environment={"HAKO_SHIM_STATE": str(manager.base / "s")},
+            )
+            place = manager.base / "d"
+        else:
+            made = PrivateEngine(arguments=MARKS)
+            name = "snapshotter.v1.overlayfs" if request.param.endswith("layers") else "content.v1.content"
+            place = made.root / "d" / "containerd" / f"io.containerd.{name}"
+            small(ends, place)
+        yield ends.enter_context(made), place
+
+
+def small(ends: contextlib.ExitStack, place: Path) -> None:
+    """A file system of 64 MB there, by way of a link: a mount below it would count as left behind."""
+    disk = ends.enter_context(tempfile.TemporaryDirectory(prefix="hk-disk-", dir="/tmp"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tight", disk], check=True)
+    ends.callback(subprocess.run, ["umount", "-l", disk], check=False)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(disk)
+
+
+def test_the_disk_of_the_managers_stores(elsewhere: tuple[PrivateEngine, Path]) -> None:
+    engine, place = elsewhere
+    load(engine, "first")
+    assert names(engine) == ["first"]
+    (place / "filler").write_bytes(bytes(50 << 20))
+    until(lambda: names(engine) == [])
+    until(lambda: "removed, the longest unused" in engine.tail())
+    (place / "filler").unlink()
 
 
 def load(engine: PrivateEngine, name: str) -> None:

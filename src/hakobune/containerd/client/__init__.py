@@ -18,6 +18,7 @@ from hakobune.containerd.client.content import Content, Info
 from hakobune.containerd.client.diff import Diff
 from hakobune.containerd.client.events import Any, Event, Events, Subscription, TaskExit, TaskOOM
 from hakobune.containerd.client.images import Image, Images
+from hakobune.containerd.client.introspection import Introspection
 from hakobune.containerd.client.leases import Lease, Leases
 from hakobune.containerd.client.namespaces import Namespace, Namespaces
 from hakobune.containerd.client.renewal import Renewal, Renewed
@@ -58,6 +59,7 @@ class Client:
         self.diff = Diff(self._connection)
         self.transfer = Transfer(self._connection)
         self.version = Version(self._connection)
+        self.introspection = Introspection(self._connection)
         self.renewal = Renewal(self._connection)
         self.check = Check(self._connection)
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from google.protobuf.any_pb2 import Any
 from google.protobuf.empty_pb2 import Empty
@@ -75,13 +75,15 @@ def health() -> Service:
     return served
 
 
-def introspection(root: str, describe: Describe) -> Service:
+def introspection(root: str, describe: Describe, places: Mapping[str, str]) -> Service:
     """containerd.services.introspection.v1.Introspection; the server's uuid is kept in `root`.
+
+    `places` are the directories of stores, by plugin: `io.containerd.content.v1.content`.
 
     `describe(runtime, options)` asks a runtime's program for its containerd.types.RuntimeInfo.
     """
     server = pb.ServerResponse(uuid=_uuid(f"{root}/uuid"), pid=os.getpid(), pidns=_pid_namespace())
-    plugins = [_plugin(*row) for row in PLUGINS]
+    plugins = [_plugin(*row, places) for row in PLUGINS]
 
     async def list_plugins(request: pb.PluginsRequest, _call: Call) -> pb.PluginsResponse:
         wanted = Filter(request.filters)
@@ -116,10 +118,12 @@ def introspection(root: str, describe: Describe) -> Service:
     return served
 
 
-def _plugin(kind: str, name: str, needs: tuple[str, ...]) -> pb.Plugin:
+def _plugin(kind: str, name: str, needs: tuple[str, ...], places: Mapping[str, str]) -> pb.Plugin:
     machine = os.uname().machine
     platform = types_pb2.Platform(os="linux", architecture=_ARCHITECTURES.get(machine, machine))
-    return pb.Plugin(type=kind, id=name, requires=needs, platforms=[platform])
+    place = places.get(f"{kind}.{name}")
+    exports = {"root": place} if place else {}  # as containerd's stores say it
+    return pb.Plugin(type=kind, id=name, requires=needs, platforms=[platform], exports=exports)
 
 
 def _uuid(path: str) -> str:

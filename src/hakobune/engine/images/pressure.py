@@ -8,6 +8,7 @@ minute's worth may be lost by a crash. Imports: the room's own modules, persist.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 from hakobune.engine.images.images import Images
 from hakobune.engine.images.model import Image
 from hakobune.engine.images.remove import take_away
-from hakobune.errors import HakoError, InvalidArgument
+from hakobune.engine.runtime import SNAPSHOTTER
+from hakobune.errors import HakoError, InvalidArgument, Unimplemented
 from hakobune.persist.database import Database
 
 MIGRATION = "CREATE TABLE image_use (id TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;"
@@ -26,7 +28,7 @@ _SECOND = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """`high` and `low` in percent of the disk of the engine's data, 0 for off; `age` and `every` in seconds."""
+    """`high` and `low` in percent of the fullest of the disks of the engine's data and of the manager's stores, 0 for off; `age` and `every` in seconds."""
 
     high: int = 0
     low: int = 0
@@ -46,6 +48,15 @@ def marks(high: int, low: int | None, age: int, every: int) -> Marks:
     if every < 1:
         raise InvalidArgument(f"--image-gc-every: {every} is no number of seconds")
     return Marks(high, low, age, every)
+
+
+def fullest(paths: Iterable[str]) -> float:
+    """Of the disks of these paths the one that is used most, in percent; a path that is not here counts nothing."""
+    found = [0.0]
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # a manager elsewhere
+            found.append(used_percent(path))
+    return max(found)
 
 
 def used_percent(path: str) -> float:
@@ -69,7 +80,7 @@ class Pressure:
     def __init__(self, images: Images, database: Database, path: str, wanted: Marks) -> None:
         self._images = images
         self._database = database
-        self._path = path
+        self._paths = [path]
         self._marks = wanted
         self._told = False  # that nothing more can be removed
         self._saved = {row["id"]: row["at"] for row in database.query("SELECT id, at FROM image_use")}
@@ -88,10 +99,16 @@ class Pressure:
         """Once, now; what was removed. Raises HakoError, OSError."""
         every = await self._images.every()
         self._note(every)
-        if used_percent(self._path) < self._marks.high:
+        await self._find_stores()
+        if fullest(self._paths) < self._marks.high:
             self._told = False
             return []
         return await self._relieve(every)
+
+    async def _find_stores(self) -> None:
+        """Where images lie: the manager's stores may be on a disk of their own, and be others' after its end."""
+        with contextlib.suppress(Unimplemented):
+            self._paths[1:] = await self._images.client.introspection.roots(SNAPSHOTTER)
 
     def _note(self, every: Sequence[Image]) -> None:
         """Put on record what is used now and what was; forget images that are gone."""
@@ -113,7 +130,7 @@ class Pressure:
         before = time.time_ns() - self._marks.age * _SECOND
         gone: list[Image] = []
         for image in candidates(every, self._images.used, self._busy, before):
-            full = used_percent(self._path)
+            full = fullest(self._paths)
             if full <= self._marks.low:
                 return gone
             async with self._images.catalogue.lock:
@@ -123,10 +140,10 @@ class Pressure:
             name = next(iter(image.names), image.short_id)
             print(f"hakod: disk {full:.0f}% full: image {name} removed, the longest unused", file=sys.stderr)
             gone.append(image)
-        if used_percent(self._path) > self._marks.low and not self._told:
+        if fullest(self._paths) > self._marks.low and not self._told:
             self._told = True
             print(
-                f"hakod: disk {used_percent(self._path):.0f}% full, and no more images can be removed",
+                f"hakod: disk {fullest(self._paths):.0f}% full, and no more images can be removed",
                 file=sys.stderr,
             )
         return gone

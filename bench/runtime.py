@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from hakobune.cgroups.cgroup import Cgroup
+from hakobune.linux import bare
 from hakobune.oci import known, seccomp_default
 from hakobune.task.runtime import Program
 from hakobune.testing import bundle
@@ -144,6 +145,7 @@ def memory(place: Path, lower: Path) -> None:
     try:
         for one in held:
             one.create()
+        time.sleep(0.2)  # READY is said before the memory is given back
         share = statistics.mean(_rollup(one.pid, "Pss") for one in held)
         own = statistics.mean(_rollup(one.pid, "Private_Dirty", "Private_Clean") for one in held)
         print(f"created container: PSS of its init {share:.0f} KiB, {own:.0f} of them its own")
@@ -188,6 +190,7 @@ def main() -> None:
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
     with _scratch() as place, adopting():
         lower = bundle.unpack_starter(place / "root")
+        bare.make_ready()
         known.remember(seccomp_default.profile(CAPS))
         gc.freeze()  # as a zygote does: no collection in a worker copies our pages
         compare(place, lower, rounds)

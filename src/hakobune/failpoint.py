@@ -79,5 +79,6 @@ def _pace() -> Callable[[], None]:
     return _wait_as_told if _GIVEN.startswith("/") else _go_on
 
 
+armed = bool(_GIVEN)  # whether `reach` may do something
 reach = _chosen()  # reach("room.verb.step"): this step was done
 slow = _pace()  # slow(): here data goes to the disk

@@ -27,7 +27,7 @@ from hakobune.cgroups import layout
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import FailedPrecondition, HakoError
 from hakobune.failpoint import reach
-from hakobune.linux import memfd, oom_score, pidfd, sockets, syscalls
+from hakobune.linux import bare, memfd, oom_score, pidfd, sockets, syscalls
 from hakobune.linux.sockets import Socket
 from hakobune.oci import capabilities, known, seccomp_default
 from hakobune.shim import bootstrap, handover, rehearsal, successor, title, understudy
@@ -437,6 +437,7 @@ def _here() -> str:
 def _remember() -> None:
     """What is found out once, and inherited by shims and their workers."""
     layout.detect()
+    bare.make_ready()
     known.remember(seccomp_default.profile(capabilities.DEFAULT))
 
 

@@ -33,7 +33,7 @@ class Builtin:
         bundle = creation.bundle
         request = parent.Request(
             bundle, creation.rootfs, streams, near, socket_gate(near), filter=f"{bundle}/{FILTER}",
-            kept=bundle, made=made, planned=planned,
+            kept=bundle, made=made, planned=planned, near_gate=True,
         )  # fmt: skip
         pid, _cgroup, _config = parent.create(request, creation.id)
         messages.say_pid(near, pid)

@@ -6,12 +6,15 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hakobune.cgroups.layout import detect
+from hakobune.errors import InvalidArgument
+from hakobune.linux import bare
 from hakobune.task.runtime import Program
 from hakobune.testing import bundle
 from hakobune.testing.runtimes import CHECKS, Held, Make, adopting
@@ -48,6 +51,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, lower: Path) -> Iterato
         made.append(Held(found, program))
         return made[-1]
 
+    bare.make_ready()  # as in a zygote
     with adopting():
         yield one
         for held in made:
@@ -60,3 +64,33 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, lower: Path) -> Iterato
 @pytest.mark.parametrize("check", list(CHECKS))
 def test_suite(make: Make, check: str) -> None:
     CHECKS[check](make)
+
+
+@pytest.mark.parametrize("no_new_privileges", [True, False])
+@pytest.mark.parametrize("make", ["built in"], indirect=True)
+def test_a_created_container_holds_little(make: Make, lower: Path, no_new_privileges: bool) -> None:
+    """It waits without an interpreter; how it goes on is told as ever."""
+    if not bare.is_ready():
+        pytest.skip(f"no code for {os.uname().machine}")
+    held = make("cat", "/proc/1/status")
+    held.bundle.edit(process={"noNewPrivileges": no_new_privileges})
+    held.create()
+    end = time.monotonic() + 5
+    while (kib := _pss(held.pid)) > 512 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert kib <= 512
+    held.start()
+    assert held.wait() == 0
+    assert f"NoNewPrivs:\t{int(no_new_privileges)}\n" in held.output
+    (lower / "script").write_text("#!/nowhere\n")
+    (lower / "script").chmod(0o755)
+    other = make("/script")
+    other.create()
+    with pytest.raises(InvalidArgument, match="exec /script: no such file or directory"):
+        other.start()
+
+
+def _pss(pid: int) -> int:
+    """KiB."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))

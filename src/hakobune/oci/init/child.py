@@ -12,8 +12,9 @@ import signal
 import stat
 from collections.abc import Callable, Sequence
 
+from hakobune.errors import HakoError, InvalidArgument
 from hakobune.failpoint import reach
-from hakobune.linux import sockets
+from hakobune.linux import bare, sockets
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
 from hakobune.oci import hooks
@@ -52,6 +53,7 @@ class Entry:
     preserve: int = 0  # descriptors from 3 on which the program inherits
     tune: Callable[[], None] | None = None  # see init.tuning
     load: Callable[[bytes, int], object] = sys.seccomp_load  # or init.notify's
+    bare: bool = False  # it may wait at its gate, the channel, without an interpreter: see linux.bare
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,8 @@ def finish(
     reach("oci.init.ready")
     if master >= 0:
         os.close(master)
+    if entry.bare:
+        _wait_bare(entry, path, env)
     if not entry.gate():
         os._exit(1)
     started()
@@ -213,6 +217,20 @@ def finish(
     if process.no_new_privileges and entry.seccomp is not None:
         entry.load(entry.seccomp, entry.seccomp_flags)
     program.execute(path, process.args, env)
+
+
+def _wait_bare(entry: Entry, path: str, env: dict[str, str]) -> None:
+    """All that comes after READY, without our memory. Comes back where that cannot be done."""
+    process = entry.process
+    last = bare.Last(
+        entry.near.fileno(), path, process.args, env, messages.failed(InvalidArgument(f"exec {path}: ")),
+        entry.seccomp if process.no_new_privileges else None, entry.seccomp_flags,
+        messages.failed(HakoError("load the seccomp filter: ")),
+    )  # fmt: skip
+    try:
+        bare.wait(last)
+    except (OSError, ValueError):
+        return
 
 
 def spawn(entry: Entry, warnings: list[str], passwd: bytes, planned: Callable[[], None]) -> None:

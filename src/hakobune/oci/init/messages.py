@@ -59,9 +59,14 @@ def started_size(packet: bytes) -> Size | None:
 
 def say_failed(near: Socket, err: BaseException) -> None:
     """Either: this creation has failed."""
+    near.send(failed(err))
+
+
+def failed(err: BaseException) -> bytes:
+    """What `say_failed` sends."""
     code = err.code if isinstance(err, HakoError) else errors.Code.UNKNOWN
     text = describe(err)
-    near.send(FAILED + b"%d\n" % code + text.encode("utf-8", "surrogateescape")[: MAX_MESSAGE - 16])
+    return FAILED + b"%d\n" % code + text.encode("utf-8", "surrogateescape")[: MAX_MESSAGE - 16]
 
 
 def describe(err: BaseException) -> str:

@@ -12,11 +12,12 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 
+from hakobune import failpoint
 from hakobune.cgroups import devices
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError, InvalidArgument, PermissionDenied, Unimplemented
 from hakobune.failpoint import reach
-from hakobune.linux import idmap
+from hakobune.linux import bare, idmap
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
 from hakobune.oci import hooks, known, sysctls
@@ -55,6 +56,7 @@ class Request:
     kept: str = ""  # directory for the hooks that run later, by others; "": they are not kept
     made: Callable[[Cgroup, Config], None] = lambda _cgroup, _config: None
     planned: Callable[[], None] = lambda: None  # everything is ready for the clone
+    near_gate: bool = False  # the gate is the near end: init may wait there without an interpreter
 
 
 def _check(config: Config) -> Process:
@@ -118,7 +120,7 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
         layers = () if config.new("user") else request.rootfs
         plan = plans.build(config, layers, _cgroup_steps(cgroup, config), namespaces.mapped(config))
         entry = Entry(process, request.streams, cgroup.open_tasks(), program, program_flags, request.near,
-                      request.gate, request.preserve, tune, loader)  # fmt: skip
+                      request.gate, request.preserve, tune, loader, request.near_gate and _bare(config, loader))  # fmt: skip
 
         def told(status: str, pid: int) -> bytes:
             return hooks.state(container_id, status, pid, request.bundle, config.annotations)
@@ -196,6 +198,21 @@ def _clone(birth: Birth, cgroup: Cgroup, flags: int, *, parent: bool) -> int:
     for fd in birth.entry.tasks:
         os.close(fd)
     return pid
+
+
+def _bare(config: Config, loader: reading.Loader) -> bool:
+    """Whether init may wait without an interpreter: it runs nothing of ours after START, and gives its memory back
+    before a filter that may refuse it.
+    """
+    if (
+        not bare.is_ready()
+        or failpoint.armed
+        or loader is not sys.seccomp_load
+        or config.hooks.get(hooks.START)
+    ):
+        return False
+    late = config.process is not None and config.process.no_new_privileges
+    return late or config.seccomp is None or known.is_known(config.seccomp)
 
 
 def _spawnable(config: Config) -> bool:

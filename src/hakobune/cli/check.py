@@ -51,8 +51,8 @@ COMMANDS = {
         """Look for what a crash, a full disk or a hand in the engine's directories broke.
 
 Every blob is read and compared with its digest, every layer with its blob: that takes as long as reading all images.
-With --repair layers are unpacked again, blobs that are damaged are forgotten so that the next pull brings them, and
-what belongs to nothing is removed. Nothing that is in use is touched. The exit code is 1 when something is left.""",
+With --repair layers are unpacked again, blobs that are damaged are pulled again by their digests, or forgotten so that
+the next pull or load brings them, and what belongs to nothing is removed. Nothing that is in use is touched. The exit code is 1 when something is left.""",
         _check,
         flags="""
     --older int  Leave alone what belongs to nothing and is younger than so many seconds (default 60)

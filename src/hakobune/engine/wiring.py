@@ -18,7 +18,7 @@ from hakobune.engine.execs import routes as exec_routes
 from hakobune.engine.execs.model import Execs
 from hakobune.engine.http.message import Taken
 from hakobune.engine.http.router import Route
-from hakobune.engine.images import document, registry_routes, sizes
+from hakobune.engine.images import bringing, document, registry_routes, sizes
 from hakobune.engine.images import routes as image_routes
 from hakobune.engine.images.images import Images
 from hakobune.engine.images.registries import Registries
@@ -71,7 +71,11 @@ def routes(rooms: Rooms) -> list[Route]:
     )
     return [
         *system_routes.routes(system),
-        *checking.routes(checking.CheckDeps(rooms.client, rooms.deps, rooms.volumes)),
+        *checking.routes(
+            checking.CheckDeps(
+                rooms.client, lambda: bringing.bring(rooms.images, registries), rooms.deps, rooms.volumes
+            )
+        ),
         *event_routes.routes(rooms.bus),
         *exec_routes.routes(rooms.deps, rooms.execs),
         *container_routes.routes(rooms.deps),

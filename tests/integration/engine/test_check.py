@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.integration.conftest import STARTER, on_manager
 
+from hakobune.engine.images.model import host_platform
 from hakobune.testing.engine import PrivateEngine
+from hakobune.testing.registry import LyingRegistry, RealRegistry, listed, sample
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -149,6 +152,102 @@ def test_blobs_that_are_not_what_they_say(engine: PrivateEngine) -> None:
     whole(engine)
     ok(engine, "rm", "more")
     ok(engine, "rmi", "more:1")
+
+
+def pulled(engine: PrivateEngine, registry: RealRegistry) -> dict[str, str]:
+    """A fresh image that the registry has; its blobs by what they are: index, manifest, config, layer."""
+    (engine.root / "noise").write_bytes(os.urandom(50_000))
+    name = f"{registry.name}/check/image:1"
+    ok(engine, "create", "--name", "noisy", STARTER)
+    ok(engine, "cp", str(engine.root / "noise"), "noisy:/file")
+    ok(engine, "commit", "noisy", name)
+    ok(engine, "rm", "noisy")
+    ok(engine, "push", "-q", name)
+    manifest = ok(engine, "inspect", "-f", "{{.Descriptor.digest}}", name)
+    listed = json.loads(file_of(engine, manifest).read_bytes())
+    return {"name": name, "manifest": manifest, "config": listed["config"]["digest"],
+            "layer": listed["layers"][-1]["digest"]}  # fmt: skip
+
+
+def file_of(engine: PrivateEngine, digest: str) -> Path:
+    return blobs(engine) / digest.removeprefix("sha256:")
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "missing": lambda file: file.unlink(),
+    "truncated": lambda file: os.truncate(file, 10),
+    "altered": lambda file: file.write_bytes(bytes(file.stat().st_size)),
+}
+
+
+@pytest.mark.parametrize("harm", DAMAGE)
+@pytest.mark.parametrize("part", ["manifest", "config", "layer"])
+def test_a_damaged_blob_is_pulled_again(engine: PrivateEngine, part: str, harm: str) -> None:
+    """By its digest, from the registry of its name; when that is gone it is said what to do, and a later try mends it."""
+    with RealRegistry() as registry:
+        image = pulled(engine, registry)
+        name, file = image["name"], file_of(engine, image[part])
+        before = file.read_bytes()
+        file.chmod(0o600)
+        DAMAGE[harm](file)
+        code, told = check(engine)
+        assert (code, any(f"blob {image[part]}: {harm}" in line for line in told)) == (1, True), told
+        code, told = check(engine, "--repair")
+        assert (code, any(f"blob {image[part]}: {harm}" in line and "pulled again" in line for line in told)) == (
+            0, True,
+        ), told  # fmt: skip
+        assert file.read_bytes() == before
+        assert ok(engine, "run", "--rm", name, "echo", "runs") == "runs"
+        whole(engine)
+    ok(engine, "rmi", name)
+
+
+@pytest.mark.parametrize("harm", DAMAGE)
+def test_a_damaged_index_is_pulled_again(engine: PrivateEngine, harm: str) -> None:
+    with LyingRegistry(
+        listed(**{host_platform()[0]: sample(1000, architecture=host_platform()[0])})
+    ) as registry:
+        name = f"{registry.name}/many/platforms:1"
+        ok(engine, "pull", "-q", name)
+        file = file_of(engine, ok(engine, "inspect", "-f", "{{.Descriptor.digest}}", name))
+        before = file.read_bytes()
+        assert b'"manifests"' in before
+        file.chmod(0o600)
+        DAMAGE[harm](file)
+        code, told = check(engine, "--repair")
+        assert (code, any(f"{harm}" in line and "pulled again" in line for line in told)) == (0, True), told
+        assert file.read_bytes() == before
+        whole(engine)
+    ok(engine, "rmi", name)
+
+
+@pytest.mark.parametrize("part", ["manifest", "config"])
+def test_a_damaged_document_that_no_registry_has(engine: PrivateEngine, part: str) -> None:
+    with RealRegistry() as registry:
+        image = pulled(engine, registry)
+    name = image["name"]
+    file_of(engine, image[part]).unlink()
+    code, told = check(engine, "--repair")
+    said = next(line for line in told if line.startswith(f"image {name}: lost"))
+    assert (code, "cannot be pulled again" in said, "pull or load it, or remove it" in said) == (
+        1,
+        True,
+        True,
+    ), told
+    ok(engine, "rmi", name)
+    whole(engine)
+
+
+def test_a_damaged_image_that_came_from_nowhere(engine: PrivateEngine) -> None:
+    ok(engine, "create", "--name", "own", STARTER, "x")
+    identity = ok(engine, "commit", "own", "own:1")
+    ok(engine, "rm", "own")
+    file_of(engine, identity).unlink()
+    code, told = check(engine, "--repair")
+    said = next(line for line in told if line.startswith("image docker.io/library/own:1: lost"))
+    assert (code, "cannot be pulled again" in said) == (1, True), told
+    ok(engine, "rmi", "own:1")
+    whole(engine)
 
 
 def test_what_belongs_to_nothing(engine: PrivateEngine) -> None:

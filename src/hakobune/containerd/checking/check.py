@@ -147,7 +147,7 @@ class Check:
         for row in self._database.query("SELECT name, digest FROM images WHERE ns = ?", (namespace,)):
             try:
                 layers |= _layers(blobs, Node("", row["digest"], 0))
-            except HakoError as err:
+            except (HakoError, KeyError, TypeError, AttributeError) as err:  # or JSON of something else
                 why = "pull it again, or remove it"
                 yield Finding("image", row["name"], "lost", namespace, str(err), why=why)
         busy = self._busy(namespace)

@@ -12,7 +12,7 @@ from typing import Any
 
 from hakobune.containerd.content.store import NAMELESS, Content, Writer
 from hakobune.containerd.events.exchange import Exchange
-from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError, InvalidArgument
+from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError, InvalidArgument, NotFound
 from hakobune.proto import event_types_pb2 as events
 
 LARGEST_DOCUMENT = 20 << 20  # containerd's limit, too
@@ -52,8 +52,11 @@ class Blobs:
         """The bytes of a document. Raises NotFound, InvalidArgument."""
         if self.size(digest) > LARGEST_DOCUMENT:
             raise InvalidArgument(f"content {digest} is too large for a document of an image")
-        with open(self.path(digest), "rb") as file:
-            return file.read()
+        try:
+            with open(self.path(digest), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            raise NotFound(f"content {digest}: its file is missing: not found") from None
 
     def labels(self, digest: str) -> Mapping[str, str]:
         """Of a blob. Raises NotFound."""

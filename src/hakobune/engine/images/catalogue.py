@@ -141,7 +141,7 @@ class Catalogue:
 
     async def platform_of(self, target: Descriptor) -> tuple[str, str, str] | None:
         """What a manifest's image is for, by its configuration; None when not all of it is here."""
-        if not await self._is_whole(target.digest):
+        if not await self.is_whole(target.digest):
             return None
         config = json.loads(await self._client.content.read_all(target.digest))["config"]["digest"]
         place = json.loads(await self._client.content.read_all(str(config)))
@@ -150,7 +150,7 @@ class Catalogue:
     async def _here(self, target: Descriptor) -> list[dict[str, Any]]:
         """What an index lists and the store has."""
         index = json.loads(await self._client.content.read_all(target.digest))
-        return [one for one in index.get("manifests") or () if await self._is_whole(str(one["digest"]))]
+        return [one for one in index.get("manifests") or () if await self.is_whole(str(one["digest"]))]
 
     async def _pin(self, target: Descriptor) -> None:
         """Keep what is here of an index, though another platform of it is fetched next.
@@ -162,7 +162,8 @@ class Catalogue:
             info = await self._client.content.info(target.digest)
             await self._client.content.update(target.digest, {**info.labels, **labels})
 
-    async def _is_whole(self, digest: str) -> bool:
+    async def is_whole(self, digest: str) -> bool:
+        """Whether a manifest is here, and all that it lists."""
         try:
             manifest = json.loads(await self._client.content.read_all(digest))
             for one in (manifest["config"], *manifest["layers"]):

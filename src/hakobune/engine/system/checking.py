@@ -7,10 +7,11 @@ could not be looked at, and {"findings": N, "left": N} at the end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from hakobune.engine.http.message import JSON_HEADERS, Request, Response
 from hakobune.engine.http.router import Route
 from hakobune.engine.images import progress
 from hakobune.engine.images.progress import line
-from hakobune.errors import Unavailable, Unimplemented
+from hakobune.errors import HakoError, NotFound, Unavailable, Unimplemented
 
 YOUNG_SECONDS = 60  # what is younger and belongs to nothing may be of something that is being made
 
@@ -45,6 +46,7 @@ class CheckDeps:
     """What is looked at."""
 
     client: Client
+    bring: Callable[[], Awaitable[dict[str, str]]]  # pull again what is damaged: image to why not
     containers: Deps
     volumes: Volumes
 
@@ -65,7 +67,14 @@ async def check(deps: CheckDeps, *, repair: bool, young: int) -> AsyncGenerator[
     """The lines of the answer."""
     count = left = 0
     try:
+        damaged: list[dict[str, Any]] = []
         async for found in deps.client.check.run(repair=repair, young=young):
+            if repair and found["kind"] in ("blob", "image") and found["problem"] != "extra":
+                damaged.append(found)  # to be told when it is known whether it could be pulled again
+                continue
+            count, left = count + 1, left + (not found["done"])
+            yield line(**found)
+        for found in await _brought(deps, damaged):
             count, left = count + 1, left + (not found["done"])
             yield line(**found)
     except (Unimplemented, Unavailable) as err:
@@ -74,6 +83,24 @@ async def check(deps: CheckDeps, *, repair: bool, young: int) -> AsyncGenerator[
         count, left = count + 1, left + (not found["done"])
         yield line(**found)
     yield line(findings=count, left=left)
+
+
+async def _brought(deps: CheckDeps, damaged: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same findings after what a registry still has was pulled again."""
+    if not damaged:
+        return []
+    why: dict[str, str] = {}
+    with contextlib.suppress(HakoError):  # what was found is told in any case
+        why = await deps.bring()
+    for found in damaged:
+        if found["kind"] == "image" and found["name"] in why:
+            reason = why[found["name"]]
+            found["done"], found["why"] = ("", reason) if reason else ("pulled again by its digest", "")
+        elif found["kind"] == "blob":
+            with contextlib.suppress(NotFound):
+                await deps.client.content.info(found["name"])
+                found["done"] = "pulled again"
+    return damaged
 
 
 async def _own(deps: CheckDeps, *, repair: bool, young: int) -> AsyncIterator[dict[str, Any]]:

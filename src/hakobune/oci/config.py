@@ -52,7 +52,7 @@ class Process:
     gid: int
     groups: tuple[int, ...]
     umask: int | None
-    capabilities: Mapping[str, tuple[str, ...]] | None
+    capabilities: Mapping[str, tuple[str, ...]]  # none where the document says nothing of them, as with runc
     rlimits: tuple[Rlimit, ...]
     no_new_privileges: bool
     oom_score_adj: int | None
@@ -245,7 +245,7 @@ def parse_process(doc: Mapping[str, Any], *, at: str = "process.") -> Process:
         raise InvalidArgument(f"{at}cwd: {cwd!r} is not an absolute path")
     user: Mapping[str, Any] = _get(doc, "user", dict, {}, at=at)
     size: Mapping[str, Any] | None = _get(doc, "consoleSize", dict, None, at=at)
-    sets: Mapping[str, Any] | None = _get(doc, "capabilities", dict, None, at=at)
+    sets: Mapping[str, Any] = _get(doc, "capabilities", dict, {}, at=at)
     return Process(
         args=args,
         env=_strings(doc, "env", at=at),
@@ -256,7 +256,7 @@ def parse_process(doc: Mapping[str, Any], *, at: str = "process.") -> Process:
         gid=_identity(user, "gid", f"{at}user."),
         groups=_groups(user, f"{at}user."),
         umask=_within(user, "umask", f"{at}user.", 0, 0o777),
-        capabilities=None if sets is None else _capabilities(sets, f"{at}capabilities."),
+        capabilities=_capabilities(sets, f"{at}capabilities."),
         rlimits=_rlimits(doc, at),
         no_new_privileges=_get(doc, "noNewPrivileges", bool, False, at=at),
         oom_score_adj=_within(doc, "oomScoreAdj", at, -1000, 1000),

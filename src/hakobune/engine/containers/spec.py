@@ -138,12 +138,17 @@ def process_document(
         "args": list(args),
         "env": list(env),
         "cwd": cwd,
-        "user": {"uid": identity.uid, "gid": identity.gid, "additionalGids": list(identity.groups)},
+        "user": {"uid": identity.uid, "gid": identity.gid, "additionalGids": _all_groups(identity)},
         "capabilities": {"bounding": list(caps), "effective": effective, "permitted": effective},
     }
     if tty and size[0] and size[1]:
         document["consoleSize"] = {"height": size[0], "width": size[1]}
     return document
+
+
+def _all_groups(identity: Identity) -> list[int]:
+    """With the first one: a group that denies its members something denies it to them for good (CVE-2022-36109)."""
+    return list(dict.fromkeys((identity.gid, *identity.groups)))
 
 
 def environment(variables: Sequence[str], hostname: str, *, tty: bool) -> list[str]:

@@ -1,5 +1,6 @@
 """`--user` in numbers: names are looked up in the container's own /etc/passwd and /etc/group, never the host's.
 
+A number is a number, whatever a file says: an image that names a user `1000` does not decide who 1000 is (CVE-2016-3697).
 Pure functions over the two files' texts. Imports: errors, spec.
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from hakobune.engine.containers.spec import Identity
 from hakobune.errors import InvalidArgument
 
-_MOST = 0xFFFFFFFE  # (uid_t)-1 means "leave as it is" to the kernel
+_MOST = 0x7FFFFFFF  # as Docker; what is above was read as another number by more than one program (CVE-2024-40635)
 
 
 def resolve(user: str, passwd: str, group: str, extra: Sequence[str] = ()) -> Identity:
@@ -32,7 +33,7 @@ def resolve(user: str, passwd: str, group: str, extra: Sequence[str] = ()) -> Id
 def _user(name: str, passwd: str) -> tuple[int, int, str]:
     """(uid, gid, login name) of a name or a number; a number need not stand in the file."""
     for fields in _lines(passwd, 4):
-        if fields[0] == name or fields[2] == name:
+        if _is(name, fields):
             return _number(fields[2], name), _number(fields[3], name), fields[0]
     if not _digits(name):
         raise InvalidArgument(f"unable to find user {name}: no matching entries in passwd file")
@@ -41,21 +42,28 @@ def _user(name: str, passwd: str) -> tuple[int, int, str]:
 
 def _group(name: str, group: str, user: str) -> int:
     for fields in _lines(group, 3):
-        if fields[0] == name or fields[2] == name:
+        if _is(name, fields):
             return _number(fields[2], user)
     if not _digits(name):
         raise InvalidArgument(f"unable to find group {name}: no matching entries in group file")
     return _number(name, user)
 
 
+def _is(wanted: str, fields: list[str]) -> bool:
+    """Whether a line is of that name or number."""
+    if _digits(wanted):
+        return _digits(fields[2]) and int(fields[2]) == int(wanted)
+    return fields[0] == wanted
+
+
 def _groups(group: str) -> Iterator[tuple[int, list[str]]]:
     for fields in _lines(group, 4):
-        if _digits(fields[2]):
+        if _digits(fields[2]) and int(fields[2]) <= _MOST:
             yield int(fields[2]), fields[3].split(",")
 
 
 def _lines(text: str, least: int) -> Iterator[list[str]]:
-    for line in text.splitlines():
+    for line in text.split("\n"):
         fields = line.strip().split(":")
         if len(fields) >= least and not line.startswith("#"):
             yield fields

@@ -222,7 +222,5 @@ def _spawnable(config: Config) -> bool:
     """
     if config.seccomp is not None and not known.is_known(config.seccomp):
         return False
-    bounding = (
-        config.process.capabilities["bounding"] if config.process and config.process.capabilities else ()
-    )
+    bounding = config.process.capabilities["bounding"] if config.process else ()
     return config.new("pid") and "CAP_SYS_PTRACE" not in bounding

@@ -99,8 +99,6 @@ def _mask(names: Iterable[str]) -> int:
 
 def drop_bounding(process: Process) -> None:
     """Take away from the bounding set all that `process` does not name."""
-    if process.capabilities is None:
-        return
     keep = _mask(process.capabilities["bounding"])
     for number in range(64):
         if keep >> number & 1:
@@ -124,16 +122,11 @@ def become(process: Process, warnings: list[str], *, hold: bool = False) -> Sets
     os.setresgid(process.gid, process.gid, process.gid)
     os.setresuid(process.uid, process.uid, process.uid)
     sys.prctl(sys.PR_SET_KEEPCAPS, 0)
-    effective, owned, inheritable = sys.capget()
-    wanted: Sets = (effective, owned if process.uid == 0 else 0, inheritable)
-    if process.capabilities is not None:
-        wanted = _wanted(process.capabilities, owned, warnings)
-    elif not hold:
-        return None
+    owned = sys.capget()[1]
+    wanted = _wanted(process.capabilities, owned, warnings)
     held = _HELD & owned if hold else 0
     sys.capset(wanted[0] | held, wanted[1] | held, wanted[2])
-    if process.capabilities is not None:
-        _raise_ambient(_mask(process.capabilities["ambient"]) & wanted[1] & wanted[2])
+    _raise_ambient(_mask(process.capabilities["ambient"]) & wanted[1] & wanted[2])
     return wanted if held & ~(wanted[0] & wanted[1]) else None
 
 

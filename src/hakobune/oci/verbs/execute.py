@@ -77,9 +77,11 @@ def _process(record: Record, order: Order) -> dict[str, Any]:
     """The Process document of this exec."""
     if order.process_file:
         with open(order.process_file) as file:
-            return dict(json.load(file))
-    with open(os.path.join(record.bundle, "config.json")) as file:
-        process: dict[str, Any] = json.load(file)["process"]
+            process: dict[str, Any] = dict(json.load(file))
+        if process.get("capabilities") is None:  # as with runc: init's
+            process["capabilities"] = _of_init(record).get("capabilities")
+        return process
+    process = _of_init(record)
     if not order.args:
         raise InvalidArgument("process args cannot be empty")
     process |= {"args": list(order.args), "terminal": order.terminal}
@@ -88,12 +90,16 @@ def _process(record: Record, order: Order) -> dict[str, Any]:
     if order.cwd:
         process["cwd"] = order.cwd
     if order.user:
+        # Its groups stay init's unless others are named, as with runc: nobody comes to group 0 unasked.
         uid, _, gid = order.user.partition(":")
-        if not uid.isdigit() or not (gid or "0").isdigit():
-            raise InvalidArgument(f"--user: {order.user!r} is not uid[:gid]")
-        process["user"] = {"uid": int(uid), **({"gid": int(gid)} if gid else {})}
+        numbers = {"uid": uid, **({"gid": gid} if gid else {})}
+        process["user"] = process.get("user", {}) | {
+            name: _number("--user", text) for name, text in numbers.items()
+        }
     if order.groups:
-        process.setdefault("user", {})["additionalGids"] = [_group(text) for text in order.groups]
+        user = process.setdefault("user", {})
+        user["additionalGids"] = [*user.get("additionalGids", []),
+                                  *(_number("--additional-gids", text) for text in order.groups)]  # fmt: skip
     if order.label:
         process["selinuxLabel"] = order.label
     if order.profile:
@@ -106,7 +112,13 @@ def _process(record: Record, order: Order) -> dict[str, Any]:
     return process
 
 
-def _group(text: str) -> int:
-    if not text.isdecimal():
-        raise InvalidArgument(f"--additional-gids: {text!r} is not a number")
+def _of_init(record: Record) -> dict[str, Any]:
+    with open(os.path.join(record.bundle, "config.json")) as file:
+        process: dict[str, Any] = json.load(file)["process"]
+    return process
+
+
+def _number(flag: str, text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise InvalidArgument(f"{flag}: {text!r:.60} is not a number")
     return int(text)

@@ -33,7 +33,7 @@ GROUP = "root:x:0:\nstaff:x:50:bob,ann\nbob:x:1001:\nfoo:x:9:bob\nodd:x:²:bob\n
         ("", Identity(0, 0)), ("root", Identity(0, 0)), ("bob", Identity(1000, 1001, (50, 9))),
         ("1000", Identity(1000, 1001, (50, 9))), ("77", Identity(77, 0)), ("bob:staff", Identity(1000, 50)),
         ("bob:", Identity(1000, 1001, (50, 9))), ("77:88", Identity(77, 88)), (":50", Identity(0, 50)),
-        ("123", Identity(5, 6)), ("4294967294", Identity(4294967294, 0)),
+        ("123", Identity(123, 0)), ("2147483647", Identity(2147483647, 0)),
     ],
 )  # fmt: skip
 def test_users(user: str, identity: Identity) -> None:
@@ -41,7 +41,7 @@ def test_users(user: str, identity: Identity) -> None:
 
 
 @pytest.mark.parametrize(
-    "user", ["nobody", "²", "-1", "4294967295", "bad", "bob:nope", "a:b:c", "0:²", "9" * 30]
+    "user", ["nobody", "²", "-1", "2147483648", "4294967295", "bad", "bob:nope", "a:b:c", "0:²", "9" * 30]
 )
 def test_users_that_are_refused(user: str) -> None:
     with pytest.raises(InvalidArgument):

@@ -74,7 +74,7 @@ def test_privileged_takes_the_fences_down() -> None:
 
 def test_others_than_root_have_no_effective_capabilities() -> None:
     found = built(identity=Identity(5, 6, (7,)))["process"]
-    assert found["user"] == {"uid": 5, "gid": 6, "additionalGids": [7]}
+    assert found["user"] == {"uid": 5, "gid": 6, "additionalGids": [6, 7]}
     assert (found["capabilities"]["effective"], found["capabilities"]["permitted"]) == ([], [])
     assert found["capabilities"]["bounding"]
 

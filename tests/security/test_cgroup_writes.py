@@ -57,7 +57,9 @@ def attacks(said: str) -> list[str]:
     return [line for line in lines if ":/" not in line]
 
 
-@pytest.mark.parametrize("words", [[], ["--cap-add", "DAC_OVERRIDE"], ["-u", "1000"], ["--cgroupns", "private"]])
+@pytest.mark.parametrize(
+    "words", [[], ["--cap-add", "DAC_OVERRIDE"], ["-u", "1000"], ["--cgroupns", "private"]]
+)
 def test_by_the_shim(engine: PrivateEngine, words: list[str]) -> None:
     done = engine.hako("run", "--rm", *words, "hako/starter", "sh", "-c", WRITE)
     assert attacks(done.stdout) == [], done.stderr
@@ -69,10 +71,14 @@ def test_an_exec(engine: PrivateEngine) -> None:
 
 
 def _groups() -> set[str]:
-    return {str(path) for path in Path("/sys/fs/cgroup").glob("*/*evil*")} | {str(path) for path in Path("/sys/fs/cgroup").glob("*evil*")}
+    return {str(path) for path in Path("/sys/fs/cgroup").glob("*/*evil*")} | {
+        str(path) for path in Path("/sys/fs/cgroup").glob("*evil*")
+    }
 
 
-@pytest.mark.parametrize("path", ["/../evil", "/a/../../evil", "../evil", "/hakotest/../../../tmp/evil", "/.."])
+@pytest.mark.parametrize(
+    "path", ["/../evil", "/a/../../evil", "../evil", "/hakotest/../../../tmp/evil", "/.."]
+)
 def test_a_path_that_leads_out(hako: Runtime, path: str) -> None:
     image = Hostile(hako, "true")
     image.linux(cgroupsPath=path)

@@ -57,7 +57,9 @@ def engine() -> Iterator[PrivateEngine]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_by_the_engine(engine: PrivateEngine, kind: str, users: Path) -> None:
     """Of an image, by run; of a container that is running, by exec, and inside an exec for its home."""
-    script = "for f in /etc/passwd /etc/group; do rm -rf $f; " + KINDS[kind].replace("HOST", str(users)) + "; done"
+    script = (
+        "for f in /etc/passwd /etc/group; do rm -rf $f; " + KINDS[kind].replace("HOST", str(users)) + "; done"
+    )
     assert engine.hako("exec", "base", "sh", "-c", script).returncode == 0
     daemon = engine.daemons()["hakod"]
     before = resident(daemon)
@@ -80,7 +82,9 @@ def test_by_the_engine(engine: PrivateEngine, kind: str, users: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_by_the_program(hako: Runtime, kind: str, users: Path) -> None:
     image = Hostile(hako, "sh", "-c", "echo $HOME")
-    script = f"f={image.root}/etc/passwd; rm -rf $f; mkdir -p {image.root}/etc; " + KINDS[kind].replace("HOST", str(users))
+    script = f"f={image.root}/etc/passwd; rm -rf $f; mkdir -p {image.root}/etc; " + KINDS[kind].replace(
+        "HOST", str(users)
+    )
     if kind == "a loop":
         script = script.replace("ln -s $f $f", "ln -s /etc/passwd $f")
     assert os.system(script) == 0

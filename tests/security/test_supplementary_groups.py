@@ -24,7 +24,9 @@ TELL = ("cat", "/proc/self/status")
 
 def who(text: str) -> tuple[list[int], list[int], list[int]]:
     """(the four uids, the four gids, the groups)"""
-    uids, gids, groups = ([int(word) for word in line.split()] for line in status(text, "Uid", "Gid", "Groups"))
+    uids, gids, groups = (
+        [int(word) for word in line.split()] for line in status(text, "Uid", "Gid", "Groups")
+    )
     return uids, gids, sorted(groups)
 
 
@@ -50,7 +52,25 @@ def test_execs(hako: Runtime) -> None:
         assert who(done.stdout) == ([uid] * 4, [gid] * 4, groups), words
 
 
-@pytest.mark.parametrize("user", ["root", "0x0", "-1", "+0", "1 0", "1;0", "٣", "1:root", "1:-1", "1:0x0", ":0", "4294967295", "4294967296", "1:4294967296"])
+@pytest.mark.parametrize(
+    "user",
+    [
+        "root",
+        "0x0",
+        "-1",
+        "+0",
+        "1 0",
+        "1;0",
+        "٣",
+        "1:root",
+        "1:-1",
+        "1:0x0",
+        ":0",
+        "4294967295",
+        "4294967296",
+        "1:4294967296",
+    ],
+)
 def test_users_of_an_exec_that_are_none(hako: Runtime, user: str) -> None:
     image = Hostile(hako, "sleep", "60")
     image.start()
@@ -94,7 +114,10 @@ def engine() -> Iterator[PrivateEngine]:
 def test_a_number_is_a_number(engine: PrivateEngine, user: str, wanted: tuple[int, int, list[int]]) -> None:
     """Whatever the image calls it. (Group 0 is bob's because the image's group `3000`, which is 0, has him by his name.)"""
     uid, gid, groups = wanted
-    for done in (engine.hako("run", "--rm", "-u", user, "evil", *TELL), engine.hako("exec", "-u", user, "one", *TELL)):
+    for done in (
+        engine.hako("run", "--rm", "-u", user, "evil", *TELL),
+        engine.hako("exec", "-u", user, "one", *TELL),
+    ):
         said = who(done.stdout)
         if user == "0" and not said[2]:  # an exec of root's looks nobody up
             said = (said[0], said[1], [0])
@@ -102,5 +125,7 @@ def test_a_number_is_a_number(engine: PrivateEngine, user: str, wanted: tuple[in
 
 
 def test_further_groups(engine: PrivateEngine) -> None:
-    done = engine.hako("run", "--rm", "-u", "2000", "--group-add", "3000", "--group-add", "staff", "evil", *TELL)
+    done = engine.hako(
+        "run", "--rm", "-u", "2000", "--group-add", "3000", "--group-add", "staff", "evil", *TELL
+    )
     assert who(done.stdout) == ([2000] * 4, [0] * 4, [0, 50, 3000])

@@ -18,7 +18,14 @@ from hakobune.testing.engine import PrivateEngine
 from hakobune.testing.hand import Runtime
 
 pytestmark = pytest.mark.root
-HOSTS = ("kernel/core_pattern", "kernel/modprobe", "kernel/randomize_va_space", "vm/overcommit_memory", "net/ipv4/ip_forward", "fs/suid_dumpable")
+HOSTS = (
+    "kernel/core_pattern",
+    "kernel/modprobe",
+    "kernel/randomize_va_space",
+    "vm/overcommit_memory",
+    "net/ipv4/ip_forward",
+    "fs/suid_dumpable",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -65,20 +72,22 @@ def test_by_the_shim(engine: PrivateEngine, number: int) -> None:
 
 
 def test_where_the_network_is_the_hosts(engine: PrivateEngine) -> None:
-    done = engine.hako("run", "--rm", "--network", "host", "--sysctl", "net.ipv4.ip_forward=1", "hako/starter", "true")
+    done = engine.hako(
+        "run", "--rm", "--network", "host", "--sysctl", "net.ipv4.ip_forward=1", "hako/starter", "true"
+    )
     assert done.returncode != 0
 
 
-@pytest.mark.parametrize("name", ["../evil", "a/b", ".", "..", "", "a\n", "a b", "a\0", "ä", "/evil"])
+@pytest.mark.parametrize("name", ["../evil", "a/b", ".", "..", "", "a\n", "a b", "ä", "/evil"])
 def test_ids(hako: Runtime, name: str) -> None:
     image = Hostile(hako, "true")
     before = sorted(os.listdir(hako.place))
-    if "\0" in name:
-        pytest.skip("an argument has no zero byte: execve(2)")
     done = hako("create", "--bundle", str(image.path), name, check=False)
     assert done.returncode == 1
     state = hako.place / "state"
-    assert sorted({*os.listdir(hako.place)} - {"state", "log", "stderr"}) == sorted({*before} - {"state", "log", "stderr"})
+    assert sorted({*os.listdir(hako.place)} - {"state", "log", "stderr"}) == sorted(
+        {*before} - {"state", "log", "stderr"}
+    )
     assert not state.exists() or os.listdir(state) == []
 
 
@@ -102,7 +111,16 @@ def test_what_the_shim_is_told_is_the_engines_word(engine: PrivateEngine, tmp_pa
 
 def test_lines_that_are_two(engine: PrivateEngine) -> None:
     """A host's name or a variable with a newline does not become another line of the container's own files."""
-    done = engine.hako("run", "--rm", "-e", "A=1\nroot::0:0::/:/bin/sh", "hako/starter", "sh", "-c", "cat /etc/hosts /etc/passwd 2>&-")
+    done = engine.hako(
+        "run",
+        "--rm",
+        "-e",
+        "A=1\nroot::0:0::/:/bin/sh",
+        "hako/starter",
+        "sh",
+        "-c",
+        "cat /etc/hosts /etc/passwd 2>&-",
+    )
     assert "root::0:0" not in done.stdout
     done = engine.hako("run", "--rm", "--hostname", "a\n6.6.6.6 evil", "hako/starter", "cat", "/etc/hosts")
     assert "\n6.6.6.6 evil" not in done.stdout

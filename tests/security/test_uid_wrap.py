@@ -13,7 +13,19 @@ from hakobune.testing.engine import PrivateEngine
 from hakobune.testing.hand import Runtime
 
 pytestmark = pytest.mark.root
-WRONG = ["4294967296", "4294967295", "2147483648", "18446744073709551616", "-1", "-4294967296", "0x0", "1e0", "0.0", " 0", "9" * 400]
+WRONG = [
+    "4294967296",
+    "4294967295",
+    "2147483648",
+    "18446744073709551616",
+    "-1",
+    "-4294967296",
+    "0x0",
+    "1e0",
+    "0.0",
+    " 0",
+    "9" * 400,
+]
 
 
 @pytest.mark.parametrize("user", [*WRONG, *(f"1000:{one}" for one in WRONG[:5])])
@@ -38,7 +50,21 @@ def test_the_user_of_an_image_and_of_an_exec(engine: PrivateEngine) -> None:
         assert (done.returncode != 0, "uid" in done.stdout) == (True, False), user
 
 
-@pytest.mark.parametrize("number", ["4294967295", "4294967296", "18446744073709551616", "-1", "-4294967296", "0.0", "1e0", '"0"', "true", "null0"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        "4294967295",
+        "4294967296",
+        "18446744073709551616",
+        "-1",
+        "-4294967296",
+        "0.0",
+        "1e0",
+        '"0"',
+        "true",
+        "null0",
+    ],
+)
 @pytest.mark.parametrize("field", ["uid", "gid", "additionalGids"])
 def test_configurations(hako: Runtime, number: str, field: str) -> None:
     image = Hostile(hako, "id")

@@ -11,6 +11,7 @@ import bz2
 import contextlib
 import gzip
 import io
+import lzma
 import os
 import stat
 import struct
@@ -31,7 +32,7 @@ from hypothesis import strategies as st
 from hakobune.containerd.diff import unpack as diff
 from hakobune.containerd.transfer.blobs import parse
 from hakobune.errors import HakoError, InvalidArgument, ResourceExhausted
-from hakobune.layers import tar
+from hakobune.layers import decompress, tar
 from hakobune.layers.apply import OVERLAY, PLAIN, apply
 from hakobune.spec.mount import Mount
 
@@ -235,6 +236,29 @@ def test_a_layer_may_not_unpack_to_any_size(place: Path, monkeypatch: pytest.Mon
     with pytest.raises(ResourceExhausted, match="more than"):
         asyncio.run(diff.unpack(str(place / "root" / "layer"), mounted(place)))
     assert used(place / "root") <= 12 << 20
+
+
+def xz_of(size: int) -> bytes:
+    """A stream that says of itself that a dictionary of `size` (2 ** n bytes) is needed."""
+    packed = bytearray(lzma.compress(b"x" * 100, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 4096}]))
+    length = 4 * (packed[12] + 1)  # of the block's header, xz-file-format 3.1
+    assert packed[14] == 0x21
+    packed[16] = 2 * (size.bit_length() - 1 - 12)
+    packed[12 + length - 4 : 12 + length] = zlib.crc32(packed[12 : 12 + length - 4]).to_bytes(4, "little")
+    return bytes(packed)
+
+
+def test_a_header_does_not_say_how_much_memory_there_is() -> None:
+    """4 GiB of dictionary or window for 100 bytes; what the programs' highest presets make is taken."""
+    honest = lzma.compress(bytes(1 << 20), preset=9 | lzma.PRESET_EXTREME)
+    assert sum(map(len, decompress.chunks(io.BytesIO(honest)))) == 1 << 20
+    assert b"".join(decompress.chunks(io.BytesIO(xz_of(64 << 20)))) == b"x" * 100
+    window = bytes.fromhex(
+        "28b52ffd" + "00" + f"{21 << 3:02x}" + "090000" + "78"
+    )  # RFC 8878: 2 ** 31 bytes, one raw block
+    for bomb in (xz_of(1 << 30), xz_of(1 << 31), window):
+        with pytest.raises(InvalidArgument, match="is damaged"):
+            list(decompress.chunks(io.BytesIO(bomb)))
 
 
 def test_what_deflate_can_do_is_no_bomb() -> None:

@@ -117,10 +117,13 @@ def _zstd_maker() -> Callable[[], Decompressor]:
     return lambda: _Zstandard(package.ZstdDecompressor().decompressobj())
 
 
+# The highest preset's dictionary has 64 MiB; a header may ask for 4 GiB. zstd's modules end at 128 MiB by themselves.
+_XZ_MEMORY = 96 << 20
+
 FORMATS: tuple[tuple[str, bytes, Callable[[], Decompressor]], ...] = (
     ("gzip", b"\x1f\x8b", lambda: _gzip_maker()()),
     ("bzip2", b"BZh", bz2.BZ2Decompressor),
-    ("xz", b"\xfd7zXZ\x00", lzma.LZMADecompressor),
+    ("xz", b"\xfd7zXZ\x00", lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)),
     ("zstd", b"\x28\xb5\x2f\xfd", lambda: _zstd_maker()()),
 )
 _ERRORS = (zlib.error, OSError, EOFError, lzma.LZMAError, ValueError)

@@ -194,7 +194,7 @@ def _seccomp(security: Mapping[str, str], caps: Sequence[str], *, program: bool)
         return seccomp_default.for_libseccomp(profile) if program else profile
     try:
         document = json.loads(chosen)
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise InvalidArgument(f"decoding seccomp profile failed: {err}") from err
     if not isinstance(document, dict):
         raise InvalidArgument("decoding seccomp profile failed: an object is needed")

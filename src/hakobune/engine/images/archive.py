@@ -42,7 +42,7 @@ def _platform(text: str) -> Platform:
         given: Any = json.loads(text)
         words = [given["os"], given["architecture"], given.get("variant") or ""]
         return platform_of("/".join(filter(None, map(str, words))))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InvalidArgument(f"invalid platform {text!r}: os and architecture are needed") from None
 
 

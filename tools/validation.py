@@ -39,7 +39,6 @@ WHY = {
     "linux_cgroups_relative_memory": "As `linux_cgroups_memory`.",
     "hooks": "The program expects other lines than its own hooks write (`post-start1` for `post-start1 called`).",
     "prestart": "The program wants `prestart` hooks in `start`; the specification has them in `create` since 1.0.2.",
-    "linux_ns_itype": "A container without a mount namespace would mount on the host, and leave that there: refused.",
     "linux_process_apparmor_profile": "This kernel has no AppArmor: a profile that cannot be applied is refused, as by runc.",
     "hooks_stdin": "The program wants the states of before runtime-spec 1.0.2: it says `created` in `prestart`, "
     "where the specification has `creating`.",

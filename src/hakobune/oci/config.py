@@ -116,6 +116,10 @@ class Config:
         """Whether a namespace of this kind is made for the container."""
         return any(ns.type == kind and not ns.path for ns in self.namespaces)
 
+    def apart(self, kind: str) -> bool:
+        """Whether the container is in another namespace of this kind than we are, new or given."""
+        return any(ns.type == kind for ns in self.namespaces)
+
 
 _WORDS: dict[type, str] = {
     str: "a string",

@@ -21,6 +21,7 @@ from hakobune.oci import hooks
 from hakobune.oci.config import Config, Process
 from hakobune.oci.init import messages, privileges, program, terminal
 from hakobune.oci.rootfs import safepath
+from hakobune.oci.rootfs.hostroot import Chroot
 from hakobune.oci.rootfs.steps import Cut, MountRoot, Pivot, Root, Step
 from hakobune.record import dataclass
 
@@ -123,7 +124,7 @@ def _be_born(birth: Birth) -> None:
     pid = _wait_for_hooks(*birth.hold)
     sys.prctl(sys.PR_SET_DUMPABLE, 0)
     root = Root(birth.root_path)
-    if config.new("user"):
+    if config.apart("user"):
         privileges.be_root()  # our pid has come after the maps
     else:
         score(birth.entry.process, root.warnings)
@@ -154,7 +155,7 @@ def _make_root(birth: Birth, root: Root, pid: int) -> tuple[int, int, bytes]:
     master = slave = -1
     passwd = b""
     for step in birth.plan:
-        if isinstance(step, Pivot):
+        if isinstance(step, Pivot | Chroot):
             passwd = safepath.read_small(root.fd, "/etc/passwd")
             if birth.entry.process.terminal:
                 master, slave = terminal.open_pair(root.fd)

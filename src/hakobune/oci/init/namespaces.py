@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from hakobune.errors import InvalidArgument, NotFound
 from hakobune.linux import idmap
 from hakobune.linux import syscalls as sys
-from hakobune.oci.config import Config
+from hakobune.oci.config import Config, Namespace
 from hakobune.oci.init import privileges
+from hakobune.oci.rootfs import hostroot, steps
 from hakobune.oci.rootfs import plan as plans
-from hakobune.oci.rootfs import steps
+from hakobune.record import replace
 from hakobune.spec.mount import Mount
 
 _CLONE_FLAGS = {
@@ -27,13 +28,27 @@ _CLONE_FLAGS = {
 }
 _JOIN_FLAGS = _CLONE_FLAGS | {"cgroup": sys.CLONE_NEWCGROUP, "time": sys.CLONE_NEWTIME}
 _FILES = {"mount": "mnt", "uts": "uts", "ipc": "ipc", "pid": "pid_for_children", "network": "net", "cgroup": "cgroup",
-          "time": "time_for_children"}  # fmt: skip
+          "time": "time_for_children", "user": "user"}  # fmt: skip
 _OF_A_PROCESS = {"mnt": sys.CLONE_NEWNS, "pid": sys.CLONE_NEWPID, "uts": sys.CLONE_NEWUTS,
                     "ipc": sys.CLONE_NEWIPC, "net": sys.CLONE_NEWNET, "cgroup": sys.CLONE_NEWCGROUP,
                     "time": sys.CLONE_NEWTIME, "user": sys.CLONE_NEWUSER}  # fmt: skip
 
 
 Way = tuple[int, int]  # descriptor of a namespace, its CLONE flag
+
+
+def without_ours(config: Config) -> Config:
+    """A path of a namespace that we are in already says what no entry would say."""
+    ours = [one for one in config.namespaces if one.path and _is_ours(one)]
+    return replace(config, namespaces=tuple(one for one in config.namespaces if one not in ours))
+
+
+def _is_ours(namespace: Namespace) -> bool:
+    try:
+        given, own = os.stat(namespace.path), os.stat(f"/proc/self/ns/{_FILES[namespace.type]}")
+    except OSError:
+        return False  # whoever joins it tells
+    return (given.st_dev, given.st_ino) == (own.st_dev, own.st_ino)
 
 
 def join_given(config: Config) -> tuple[int, list[Way]]:
@@ -46,6 +61,8 @@ def join_given(config: Config) -> tuple[int, list[Way]]:
             if namespace.type == "time":
                 _prepare_time(config.time_offsets)
             continue
+        if namespace.type == "user":
+            continue  # the last of all, by somebody who need not come back: see `through`
         flag = _JOIN_FLAGS[namespace.type]
         try:
             fd = os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -58,6 +75,49 @@ def join_given(config: Config) -> tuple[int, list[Way]]:
             raise OSError(err.errno, f"join {namespace.type} namespace: {(err.strerror or '').lower()}",
                           namespace.path) from err  # fmt: skip
     return flags, back
+
+
+def users_of(config: Config) -> int:
+    """Descriptor of the user namespace that is given by path; -1 for none. Raises OSError."""
+    for namespace in config.namespaces:
+        if namespace.type == "user" and namespace.path:
+            return os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC)
+    return -1
+
+
+def through(users: int, flags: int, *, parent: bool, group: int) -> int:
+    """As clone3 of a process that is in the user namespace `users`, and its new namespaces belong to that.
+
+    Who enters a user namespace loses what it is in its own: so a process between does it, which ends then. Returns 0 in
+    the new process. Raises OSError.
+    """
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    between = sys.clone3(sys.CLONE_PARENT if parent else 0, cgroup_fd=group)
+    if between == 0:
+        _between(users, flags, writing)
+        return 0
+    os.close(writing)
+    told = int(os.read(reading, 32) or b"-1")
+    os.close(reading)
+    if not parent:
+        os.waitpid(between, 0)
+    if told < 0:
+        raise OSError(-told, f"join user namespace: {os.strerror(-told).lower()}")
+    return told
+
+
+def _between(users: int, flags: int, writing: int) -> None:
+    """Returns in the new process only."""
+    try:
+        sys.prctl(sys.PR_SET_DUMPABLE, 0)  # nobody who is in there already may look at what we have open
+        sys.setns(users, sys.CLONE_NEWUSER)
+        pid = sys.clone3(flags | sys.CLONE_PARENT)
+    except OSError as err:
+        os.write(writing, b"-%d" % (err.errno or 1))
+        os._exit(1)
+    if pid:
+        os.write(writing, b"%d" % pid)
+        os._exit(0)
 
 
 def go_back(ways: Sequence[Way]) -> None:
@@ -120,11 +180,21 @@ def enter(init_pid: int, pidfd: int, unified: int) -> int:
             theirs, ours = os.stat(f"/proc/{init_pid}/ns/{name}"), os.stat(f"/proc/self/ns/{name}")
             if theirs.st_ino != ours.st_ino:
                 flags |= flag
+        # Of a container without a mount namespace: what setns(2) does not find, since it is our own.
+        root = (
+            -1
+            if flags & sys.CLONE_NEWNS
+            else os.open(f"/proc/{init_pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        )
         if flags & sys.CLONE_NEWUSER and unified >= 0:
             _join_group(unified)
             unified = -1
-        sys.setns(pidfd, flags)
+        if flags:
+            sys.setns(pidfd, flags)
         os.close(pidfd)
+        if root >= 0:
+            hostroot.enter(root)
+            os.close(root)
     except (ProcessLookupError, FileNotFoundError) as err:
         raise NotFound(f"init process {init_pid} has ended") from err
     if flags & sys.CLONE_NEWUSER:

@@ -53,29 +53,38 @@ class Request:
     clone_parent: bool = True
     preserve: int = 0
     filter: str = ""
+    host_root: str = ""  # the file of hostroot.Lay; "": a container has to have a mount namespace
     kept: str = ""  # directory for the hooks that run later, by others; "": they are not kept
     made: Callable[[Cgroup, Config], None] = lambda _cgroup, _config: None
     planned: Callable[[], None] = lambda: None  # everything is ready for the clone
     near_gate: bool = False  # the gate is the near end: init may wait there without an interpreter
 
 
-def _check(config: Config) -> Process:
-    """What this release does not do is refused by name, never silently left out."""
-    for namespace in config.namespaces:
-        if namespace.type == "user" and namespace.path:
-            raise Unimplemented(
-                f"linux.namespaces: a user namespace by path is not supported yet: {namespace.path}"
-            )
-    if not any(namespace.type == "mount" for namespace in config.namespaces):
-        raise InvalidArgument(
-            "linux.namespaces: a mount namespace is needed, new or by path: without one its mounts would stay on the host"
-        )
+def _check(config: Config, host_root: str) -> Process:
+    """What cannot be is refused by name, never silently left out."""
+    if not config.apart("mount"):
+        _check_host_root(config, host_root)
     hooks.check(config.hooks)
     if config.sysctl:
         sysctls.check(config)
     if config.process is None:
         raise InvalidArgument("process: is needed to create a container")
     return config.process
+
+
+def _check_host_root(config: Config, note: str) -> None:
+    if not note:
+        raise Unimplemented(
+            "linux.namespaces: a mount namespace is needed here: who mounts on the host is hako-runtime as a program"
+        )
+    if config.apart("user"):
+        raise InvalidArgument(
+            "linux.namespaces: a user namespace needs a mount namespace of its own, since root in it may not mount on the host"
+        )
+    if config.root_propagation:
+        raise InvalidArgument(
+            "linux.rootfsPropagation: needs a mount namespace, which linux.namespaces has not"
+        )
 
 
 def _cgroup_steps(cgroup: Cgroup, config: Config) -> plans.CgroupMounts:
@@ -105,8 +114,8 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
     Raises InvalidArgument, NotFound, Unimplemented, OSError, and what Cgroup.create raises; nothing is
     left behind then.
     """
-    config = reading.load(request.bundle)
-    process = _check(config)
+    config = namespaces.without_ours(reading.load(request.bundle))
+    process = _check(config, request.host_root)
     tune = reading.acts_of(process, config.personality)
     program, program_flags = reading.filter_of(config, request.bundle)
     loader = reading.loader_of(config, container_id, "creating", request.bundle)
@@ -117,8 +126,10 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
     try:
         request.made(cgroup, config)
         reach("oci.create.cgroup")
-        layers = () if config.new("user") else request.rootfs
-        plan = plans.build(config, layers, _cgroup_steps(cgroup, config), namespaces.mapped(config))
+        layers = () if config.apart("user") else request.rootfs
+        plan = plans.build(
+            config, layers, _cgroup_steps(cgroup, config), namespaces.mapped(config), request.host_root
+        )
         entry = Entry(process, request.streams, cgroup.open_tasks(), program, program_flags, request.near,
                       request.gate, request.preserve, tune, loader, request.near_gate and _bare(config, loader))  # fmt: skip
 
@@ -126,14 +137,16 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
             return hooks.state(container_id, status, pid, request.bundle, config.annotations)
 
         birth = Birth(entry, config, rootfs, plan, told, _hold(config), rootless=os.geteuid() != 0)
+        users = namespaces.users_of(config)
         flags, back = namespaces.join_given(config)
-        if config.new("user") and os.geteuid() == 0:
+        if config.apart("user") and config.new("mount") and os.geteuid() == 0:
             back += namespaces.mount_for_users(request.rootfs, rootfs)
         request.planned()
-        pid = _clone(birth, cgroup, flags, parent=request.clone_parent)
+        pid = _clone(birth, cgroup, flags, users, parent=request.clone_parent)
         namespaces.go_back(back)
         if config.new("user"):
             idmap.write(pid, *config.users)
+        if config.apart("user"):
             privileges.score_of(pid, process)
         reach("oci.create.cloned")
         _run_hooks(birth, request, pid)
@@ -188,9 +201,12 @@ def _make_cgroup(path: str, config: Config) -> Cgroup:
         raise
 
 
-def _clone(birth: Birth, cgroup: Cgroup, flags: int, *, parent: bool) -> int:
+def _clone(birth: Birth, cgroup: Cgroup, flags: int, users: int, *, parent: bool) -> int:
     unified = cgroup.unified_fd()
-    pid = sys.clone3(flags | (sys.CLONE_PARENT if parent else 0), cgroup_fd=unified)
+    if users >= 0:
+        pid = namespaces.through(users, flags, parent=parent, group=unified)
+    else:
+        pid = sys.clone3(flags | (sys.CLONE_PARENT if parent else 0), cgroup_fd=unified)
     if pid == 0:
         become_init(birth)
     if unified >= 0:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from hakobune.errors import InvalidArgument
 from hakobune.linux import syscalls as sys
 from hakobune.oci.config import Config, Device
+from hakobune.oci.rootfs import hostroot, steps
 from hakobune.oci.rootfs import options as opts
-from hakobune.oci.rootfs import steps
 from hakobune.spec.mount import Mount
 
 # config-linux.md, "Default Devices"
@@ -65,18 +65,21 @@ def _keeps_dev(mounts: Sequence[Mount]) -> bool:
 
 
 def build(
-    config: Config, rootfs: Sequence[Mount], cgroup: CgroupMounts, mapped: Mapping[int, int] = NOT_MAPPED
-) -> list[steps.Step]:
+    config: Config, rootfs: Sequence[Mount], cgroup: CgroupMounts, mapped: Mapping[int, int] = NOT_MAPPED,
+    host_root: str = "",
+) -> list[steps.Step]:  # fmt: skip
     """The steps for `config`; `rootfs` are the snapshot's mounts, empty for a ready directory.
 
+    `host_root`: see hostroot.Lay, for a container without a mount namespace.
     `mapped`: number of a mount -> descriptor of the user namespace through which its owners are shown.
     """
     propagation = _propagation(config.root_propagation)
     shared = bool(propagation & sys.MS_SHARED)
-    plan: list[steps.Step] = [
-        steps.Cut(sys.MS_SLAVE if not shared else sys.MS_SHARED),
-        steps.MountRoot(tuple(rootfs)),
-    ]
+    plan: list[steps.Step] = (
+        [steps.Cut(sys.MS_SLAVE if not shared else sys.MS_SHARED), steps.MountRoot(tuple(rootfs))]
+        if config.apart("mount")
+        else [hostroot.Lay(host_root)]
+    )
     for number, item in enumerate(config.mounts):
         plan.extend(_mount_step(item, cgroup, mapped.get(number, -1)))
     if not _keeps_dev(config.mounts):
@@ -91,5 +94,8 @@ def build(
         plan.append(steps.Mask(config.masked_paths))
     if config.process is not None and config.process.cwd != "/":
         plan.append(steps.Directory(config.process.cwd))
-    plan.append(steps.Pivot(config.root_readonly, propagation))
+    if config.apart("mount"):
+        plan.append(steps.Pivot(config.root_readonly, propagation))
+    else:
+        plan.append(hostroot.Chroot(config.root_readonly))
     return plan

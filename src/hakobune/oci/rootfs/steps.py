@@ -86,10 +86,10 @@ class MountRoot:
                 None, root.path, None, sys.MS_PRIVATE
             )  # as pivot_root(2) wants it, wherever it came from
         root.fd = os.open(root.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        root.null = _host_null()
+        root.null = host_null()
 
 
-def _host_null() -> int:
+def host_null() -> int:
     """The host's /dev/null, made sure of by its number: masks are bound from it (CVE-2025-31133)."""
     fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     if os.fstat(fd).st_rdev != os.makedev(1, 3):

@@ -18,6 +18,7 @@ from hakobune.oci import hooks
 from hakobune.oci.config import Config
 from hakobune.oci.init import messages, parent, reading
 from hakobune.oci.init.child import Gate, Streams
+from hakobune.oci.rootfs import hostroot
 from hakobune.oci.status import Container, Record, start_time
 from hakobune.oci.verbs import delete, launch, start
 from hakobune.oci.verbs.spec import VERSION
@@ -59,6 +60,7 @@ def create(root: str, container_id: str, order: Order) -> tuple[Record, int]:
             raise
     except BaseException:
         hooks.run_kept(hooks.GONE, container.directory)  # for what others have made for it
+        hostroot.take_away(f"{container.directory}/{hostroot.NOTE}")
         container.forget()
         raise
     launched.far.close()
@@ -88,7 +90,7 @@ def _launch(container: Container, bundle: str, config: Config, order: Order) -> 
 
         gate = _gate(listener, near)
         request = parent.Request(bundle, (), streams, near, gate, preserve=order.preserve, made=made,
-                                 kept=container.directory)  # fmt: skip
+                                 kept=container.directory, host_root=f"{container.directory}/{hostroot.NOTE}")  # fmt: skip
         pid, _cgroup, _config = parent.create(request, container.id)
         messages.say_pid(near, pid)
 

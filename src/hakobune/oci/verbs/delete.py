@@ -23,6 +23,7 @@ def delete(root: str, container_id: str, *, force: bool) -> None:
     except NotFound:
         if not force:
             raise
+        _take_mounts_away(container)
         container.forget()
         return
     status = container.status(record)
@@ -39,7 +40,15 @@ def delete(root: str, container_id: str, *, force: bool) -> None:
 
         for failed in hooks.run_kept(hooks.GONE, container.directory):
             print(f"hako-runtime: {failed}", file=sys.stderr)
+    _take_mounts_away(container)
     container.forget()
+
+
+def _take_mounts_away(container: Container) -> None:
+    if os.path.exists(f"{container.directory}/hostroot"):
+        from hakobune.oci.rootfs import hostroot
+
+        hostroot.take_away(f"{container.directory}/{hostroot.NOTE}")
 
 
 def end(cgroup: Cgroup) -> None:

@@ -67,6 +67,32 @@ def test_the_hosts_mount_namespace(hako: Runtime, by_path: bool) -> None:
     assert mounts(root) == before
 
 
+def test_mounts_of_the_host_below_the_root_stay(hako: Runtime, tmp_path: Path) -> None:
+    """Shared ones, too: what goes with the container are copies."""
+    path = hako.bundle("sleep", "600")
+    name, root = Path(path).name, tmp_path / "own"
+    subprocess.run(["cp", "-a", hako.lower, root], check=True)
+    (root / "a").mkdir()
+    document = json.loads(Path(path, "config.json").read_text())
+    document["root"] = {"path": str(root)}
+    document["linux"]["namespaces"] = namespaces(path, "mount")
+    document["mounts"].append({"destination": "/a/b/c", "type": "tmpfs", "source": "tmpfs"})
+    Path(path, "config.json").write_text(json.dumps(document))
+    try:
+        for place in ("a", "a/b"):
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", root / place], check=True)
+            subprocess.run(["mount", "--make-shared", root / place], check=True)
+            (root / "a/b").mkdir(exist_ok=True)
+        (root / "a/b/data").write_text("the host's")
+        before = mounts(str(root))
+        run(hako, path)
+        hako("delete", "--force", name)
+        assert mounts(str(root)) == before
+        assert (root / "a/b/data").read_text() == "the host's"
+    finally:
+        subprocess.run(["umount", "-R", root / "a"], check=True)
+
+
 def test_nothing_of_a_failure_is_mounted(hako: Runtime) -> None:
     path = hako.bundle("nowhere")
     name, root = Path(path).name, os.path.realpath(hako.lower)

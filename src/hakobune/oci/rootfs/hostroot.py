@@ -28,8 +28,13 @@ class Lay:
     def apply(self, root: Root) -> None:
         with open(self.note, "w", encoding="utf-8", errors="surrogateescape") as note:
             note.write(f"{mount_id(root.path)}\n{os.path.realpath(root.path)}")
-        sys.mount(root.path, root.path, None, sys.MS_BIND | sys.MS_REC)
-        sys.mount(None, root.path, None, sys.MS_PRIVATE)
+        tree = sys.open_tree(-100, root.path, sys.OPEN_TREE_CLONE | sys.OPEN_TREE_CLOEXEC | sys.AT_RECURSIVE)
+        # Before it is anywhere: copies of shared mounts would take the host's own with them when they go.
+        sys.mount_setattr(tree, propagation=sys.MS_PRIVATE, recursive=True)
+        place = os.open(root.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        sys.move_mount(tree, place)
+        os.close(place)
+        os.close(tree)
         root.fd = os.open(root.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         root.null = host_null()
 

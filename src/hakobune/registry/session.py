@@ -7,8 +7,10 @@ certificate. What failed for reasons that pass (429, 5xx, cut connections) is tr
 from __future__ import annotations
 
 import asyncio
+import calendar
 import contextlib
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from urllib.parse import urljoin
 
@@ -162,8 +164,19 @@ def _elsewhere(tls: Tls) -> Tls:
     return Tls(tls.authorities, (), tls.skip_verify)
 
 
+def _told(retry_after: str) -> float | None:
+    """Seconds, which the header has as a number or as a moment (RFC 9110, 10.2.3)."""
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after)
+    with contextlib.suppress(ValueError):
+        moment = calendar.timegm(time.strptime(retry_after, "%a, %d %b %Y %H:%M:%S GMT"))
+        return max(moment - time.time(), 0.0)
+    return None
+
+
 def pause(attempt: int, retry_after: str = "") -> float:
     """Seconds before the next try: as the registry says, else doubling, with some chance in it."""
-    if retry_after.isascii() and retry_after.isdigit():
-        return min(float(retry_after), LONGEST_PAUSE)
+    told = _told(retry_after)
+    if told is not None:
+        return min(told, LONGEST_PAUSE)
     return min(FIRST_PAUSE * 2.0**attempt, LONGEST_PAUSE) * random.uniform(0.75, 1.25)

@@ -6,7 +6,7 @@ pages that all forks share: munmap(2) of everything else, recvfrom(2), seccomp(2
 last two fails, sendto(2) with the reason and the end. What stays is the stack and some pages. `make_ready` is called
 before the forks; where it finds no way (another machine, no executable memory) `is_ready` stays False, and callers
 wait in Python. Source: man 2 of each; man 2 rseq: the kernel writes to that area of a thread as long as it lives.
-Imports: ctypes, mmap, signal, os, struct; linux.syscalls.
+Imports: ctypes, mmap, os, struct; linux.sockets.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import signal
 import struct
 from collections.abc import Mapping, Sequence
 
+from hakobune.linux import sockets
 from hakobune.record import dataclass
 
 _PAGE = mmap.PAGESIZE
@@ -193,7 +193,7 @@ def wait(last: Last) -> None:
         block.memory, 0, ranges, len(runs), last.channel, loaded, last.filter_flags, complaints[0], *where,
         complaints[1], ready.address + _KEPT_CODE,
     )  # fmt: skip
-    _forget_handlers()
+    sockets.reset(callable)  # functions of Python, which will not be there
     _Code(ready.address)(block.address)
 
 
@@ -208,10 +208,3 @@ def _between(ready: _Ready, block: _Block) -> list[tuple[int, int]]:
     starts = [_PAGE, *(end for _start, end in kept)]
     ends = [*(start for start, _end in kept), ready.top]
     return [(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
-
-
-def _forget_handlers() -> None:
-    """Those of Python are code that will not be there."""
-    for number in signal.valid_signals():
-        if callable(signal.getsignal(number)):
-            signal.signal(number, signal.SIG_DFL)

@@ -2,7 +2,7 @@
 
 The classes of `socket` and `signal` turn every number into an enum member; that alone dirties a quarter of
 a megabyte of the memory that a shim shares with its zygote. Here numbers stay numbers.
-Imports: _socket, _signal, array.
+Imports: _socket, _signal, array, fcntl.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import array
 import fcntl
 import struct
-from _signal import SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_UNBLOCK, alarm, pthread_sigmask  # type: ignore[import-not-found]
+from _signal import NSIG, SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, alarm, pthread_sigmask  # type: ignore[import-not-found]
+from _signal import getsignal as handler_of
 from _signal import pidfd_send_signal as pidfd_send_signal
 from _signal import set_wakeup_fd as set_wakeup_fd
 from _signal import signal as set_handler
@@ -19,6 +20,7 @@ from _socket import CMSG_SPACE as _space
 from _socket import SOCK_SEQPACKET as _SEQPACKET
 from _socket import SOCK_STREAM as _STREAM
 from _socket import socket as Socket
+from collections.abc import Callable
 
 SEQPACKET = int(_SEQPACKET)
 STREAM = int(_STREAM)
@@ -38,6 +40,18 @@ def hold_signals() -> None:
 def release_signals() -> None:
     """What has waited comes now."""
     pthread_sigmask(SIG_UNBLOCK, _OF_THE_LOOP)
+
+
+def unblock_signals() -> None:
+    """None waits."""
+    pthread_sigmask(SIG_SETMASK, ())
+
+
+def reset(handled: Callable[[object], bool]) -> None:
+    """The default for each signal whose handler is such a one: DEFAULT, IGNORE, a function, None where it is not Python's."""
+    for number in range(1, NSIG):
+        if handled(handler_of(number)):
+            set_handler(number, DEFAULT)
 
 
 def unix(kind: int) -> Socket:

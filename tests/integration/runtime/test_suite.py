@@ -82,6 +82,8 @@ def test_a_created_container_holds_little(make: Make, lower: Path, no_new_privil
     held.start()
     assert held.wait() == 0
     assert f"NoNewPrivs:\t{int(no_new_privileges)}\n" in held.output
+    for kind in ("Blk", "Ign", "Cgt"):
+        assert f"Sig{kind}:\t{0:016x}\n" in held.output
     (lower / "script").write_text("#!/nowhere\n")
     (lower / "script").chmod(0o755)
     other = make("/script")

@@ -8,7 +8,6 @@ needed (passwd, the seccomp program, descriptors) was taken before. Imports: not
 from __future__ import annotations
 
 import os
-import signal
 import stat
 from collections.abc import Callable, Sequence
 
@@ -82,12 +81,10 @@ def enter_cgroups(tasks: Sequence[int]) -> None:
 
 def forget_signals() -> None:
     """Default dispositions and an empty mask: CPython ignores SIGPIPE and SIGXFSZ, and exec keeps that."""
-    signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals():
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+    sockets.set_wakeup_fd(-1)
+    sockets.reset(lambda handler: handler == sockets.IGNORE)
     sys.default_hidden_signals()
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    sockets.unblock_signals()
 
 
 def become_init(birth: Birth) -> None:

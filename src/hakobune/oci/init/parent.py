@@ -119,8 +119,6 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
     tune = reading.acts_of(process, config.personality)
     program, program_flags = reading.filter_of(config, request.bundle)
     loader = reading.loader_of(config, container_id, "creating", request.bundle)
-    if request.filter and config.personality is None and loader is sys.seccomp_load:
-        kept.write(request.filter, kept.Filter(program, program_flags, _spawnable(config)))
     rootfs = config.root if config.root.startswith("/") else f"{request.bundle}/{config.root}"
     cgroup = _make_cgroup(reading.cgroup_path(config, container_id), config)
     try:
@@ -144,6 +142,9 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
         request.planned()
         pid = _clone(birth, cgroup, flags, users, parent=request.clone_parent)
         namespaces.go_back(back)
+        if request.filter and config.personality is None and loader is sys.seccomp_load:
+            # Now that init is at work beside us: nobody execs before our caller has said its pid.
+            kept.write(request.filter, kept.Filter(program, program_flags, _spawnable(config)))
         if config.new("user"):
             idmap.write(pid, *config.users)
         if config.apart("user"):

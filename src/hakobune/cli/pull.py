@@ -9,7 +9,7 @@ from .command import Command, Context
 from .failure import Failure
 from .flags import Values
 from .http import query, quote
-from .names import split_reference
+from .names import split_reference, whole_name
 
 
 def pull(
@@ -31,8 +31,8 @@ def _pull(context: Context, values: Values, arguments: list[str]) -> int:
     if not every and tag == "latest" and not arguments[0].endswith(":latest"):
         say("Using default tag: latest")
     pull(context, arguments[0], platform=values.text("platform"), say=say, every=every)
-    if quiet:
-        context.say(name if every else f"{name}{'@' if ':' in tag else ':'}{tag}")
+    whole = whole_name(name)
+    context.say(whole if every else f"{whole}{'@' if ':' in tag else ':'}{tag}")
     return 0
 
 

@@ -57,7 +57,7 @@ def test_a_member_of_a_registry(hako: Hako, tmp_path: Path) -> None:
         said = ok(hako("pull", name))
         assert f"Digest: {digest}" in said
         assert "Pull complete" in said
-        assert ok(hako("pull", "-q", name)).strip() == name
+        assert ok(hako("pull", "-q", name)).strip() == name  # with its registry, as docker has it
         ok(hako("rmi", name))
         assert ok(hako("run", "--rm", name, "echo", "hello")).strip() == "hello"
         manifest = json.loads(ok(hako("manifest", "inspect", name)))

@@ -384,3 +384,20 @@ def test_the_same_questions(fake: FakeEngine, docker: Hako, command: Hako, words
     assert _asked(fake.seen) == _asked(first)
     if words[:2] != ["system", "prune"]:
         assert _plain(ours.stdout) == _plain(theirs.stdout)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["alpine"], ["alpine:3"], ["a/b"], ["-a", "a/b"], ["localhost/x"], ["host:5/x/y:1"], ["docker.io/alpine"], ["Host/x"],
+        ["index.docker.io/library/alpine"], ["alpine@sha256:" + "ab" * 32], ["-q", "alpine"], ["-q", "localhost:5000/x:1"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_pull_ends_with_the_whole_name(
+    fake: FakeEngine, docker: Hako, command: Hako, words: list[str]
+) -> None:
+    fake.answer("POST /images/create", "")
+    theirs, ours = docker("pull", *words), command("pull", *words)
+    assert theirs.returncode == ours.returncode == 0
+    assert ours.stdout == theirs.stdout

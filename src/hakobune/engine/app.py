@@ -46,6 +46,7 @@ from hakobune.engine.volumes.volumes import MIGRATION as VOLUMES
 from hakobune.engine.volumes.volumes import Volumes
 from hakobune.errors import FailedPrecondition, HakoError, InvalidArgument, NotFound, Unavailable
 from hakobune.net import store as net_store
+from hakobune.net.door import Door
 from hakobune.net.model import DEFAULT_POOLS, Settings
 from hakobune.net.networks import Networks
 from hakobune.persist.database import Database
@@ -98,8 +99,8 @@ class App:
         self._ends.push_async_callback(self._let_go)
         await self._manager.start()
         self._open_rooms()
-        self._networks.start()
-        self._ends.callback(self._leave_networks)
+        self._ends.push_async_callback(self._leave_networks)
+        await self._networks.start()
         self._ends.push_async_callback(self._settle)
         self._spawn(self._watch_ends())
         await self._subscribed.wait()
@@ -130,8 +131,6 @@ class App:
             f"{config.data_root}/engine.db", [CONTAINERS, EXECS, VOLUMES, IMAGE_USE, IMAGE_CONTENT]
         )
         self._ends.callback(self._database.close)
-        self._net_database = Database.open(f"{config.data_root}/network.db", net_store.MIGRATIONS)
-        self._ends.callback(self._net_database.close)
         self._bus = Bus()
         settings = Settings(
             bridge=config.bridge,
@@ -142,7 +141,8 @@ class App:
             icc=config.icc,
             mtu=config.mtu,
         )
-        self._networks = Networks(self._net_database, settings)
+        path = f"{config.data_root}/network.db"
+        self._networks = Door(lambda: Networks(Database.open(path, net_store.MIGRATIONS), settings))
         self._volumes = Volumes(self._database, f"{config.data_root}/volumes", self._bus)
         store = self._store = Store(self._database)
         self._images = Images(
@@ -298,8 +298,8 @@ class App:
             return False
         return any(one.state.running or one.state.status == "restarting" for one in self._store)
 
-    def _leave_networks(self) -> None:
-        self._networks.close(remove=not self._running() and not self._leaving)
+    async def _leave_networks(self) -> None:
+        await self._networks.close(remove=not self._running() and not self._leaving)
 
     async def _let_go(self) -> None:
         """Of the manager: a start that came to nothing before the record was read leaves it as it was."""

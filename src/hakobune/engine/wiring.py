@@ -28,7 +28,7 @@ from hakobune.engine.system import checking
 from hakobune.engine.system import routes as system_routes
 from hakobune.engine.volumes import routes as volume_routes
 from hakobune.engine.volumes.volumes import Volumes, size
-from hakobune.net.networks import Networks
+from hakobune.net.door import Door
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Rooms:
     execs: Execs
     images: Images
     volumes: Volumes
-    networks: Networks
+    networks: Door
     bus: Bus
     succeed: Callable[[str, Taken], None]
 

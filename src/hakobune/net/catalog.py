@@ -32,7 +32,7 @@ _OVERLAP = "invalid pool request: Pool overlaps with other one on this address s
 
 
 class Catalog:
-    """All networks, cached; one engine is the only writer."""
+    """All networks, cached; one engine is the only writer. Other threads may read: the cache is replaced, never changed."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
@@ -53,12 +53,13 @@ class Catalog:
 
     def get(self, reference: str) -> Network:
         """By whole id, name, or unambiguous beginning of the id. Raises NotFound, InvalidArgument."""
-        if reference in self._networks:
-            return self._networks[reference]
-        for network in self._networks.values():
+        networks = self._networks
+        if reference in networks:
+            return networks[reference]
+        for network in networks.values():
             if network.name == reference:
                 return network
-        found = [network for network in self._networks.values() if network.id.startswith(reference)]
+        found = [network for network in networks.values() if network.id.startswith(reference)]
         if not found or not reference:
             raise NotFound(f"network {reference} not found")
         if len(found) > 1:
@@ -74,12 +75,12 @@ class Catalog:
     def save(self, network: Network) -> None:
         """Insert or change."""
         self._store.save_network(network)
-        self._networks[network.id] = network
+        self._networks = {**self._networks, network.id: network}
 
     def forget(self, network: Network) -> None:
         """Remove one that has no endpoint."""
         self._store.delete_network(network.id)
-        self._networks.pop(network.id, None)
+        self._networks = {key: one for key, one in self._networks.items() if key != network.id}
 
     def plan(self, request: CreateNetwork, foreign: Collection[IPv4Network]) -> Network:
         """What a request makes; nothing is kept yet. `foreign` are subnets of the host that are to be avoided.

@@ -1,9 +1,9 @@
 """Networks of one engine: made, listed, removed; containers attached to them and detached.
 
-`Networks` is all that others use. It talks to the kernel over netlink alone, and every call is synchronous:
-an attach takes some 2 ms, most of it inside the kernel. All that an engine makes carries its mark (bridges)
-or its name (the rules' table), so several engines run side by side. Errors of the kernel that nobody foresees
-come out as Internal. Imports: linux, persist, errors, the room's own.
+`Networks` is all that is done; an event loop asks for it through `net.door`. It talks to the kernel over netlink
+alone, and every call is synchronous: an attach takes some 2 ms, most of it inside the kernel, and more while a
+namespace ends. All that an engine makes carries its mark (bridges) or its name (the rules' table), so several
+engines run side by side. Errors of the kernel that nobody foresees come out as Internal. Imports: linux, persist, errors, the room's own.
 """
 
 from __future__ import annotations
@@ -54,9 +54,13 @@ Subnets = list[IPv4Network]
 
 
 class Networks:
-    """Life cycle: made, `start`, used from one thread, `close`. Killed at any point, the next start repairs."""
+    """Life cycle: made, `start`, used from one thread (`list` and `get` from any), `close`. Killed at any point,
+    the next start repairs.
+    """
 
     def __init__(self, database: Database, settings: Settings) -> None:
+        """The database is ours from now on: `close` closes it."""
+        self._database = database
         self._settings = settings
         self._store = Store(database)
         self._catalog = Catalog(self._store, settings)
@@ -91,7 +95,7 @@ class Networks:
             self._rebuild()
 
     def close(self, *, remove: bool) -> None:
-        """Let go of descriptors; with `remove` (no container runs) also take all out of the kernel."""
+        """Let go of descriptors and the database; with `remove` (no container runs) also take all out of the kernel."""
         with _kernel("end of the network"):
             self._sandboxes.close(remove=remove)
             if remove:
@@ -101,6 +105,7 @@ class Networks:
                 self._bridges.clear()
         self._netlink.close()
         self._filter.close()
+        self._database.close()
 
     # --- networks ---
 
@@ -191,11 +196,14 @@ class Networks:
         with _kernel(f"network of container {container_id[:12]}"):
             self._sandboxes.detach(container_id)
 
+    def containers(self) -> set[str]:
+        """Ids of all that are attached."""
+        return {box.container_id for box in self._store.sandboxes()}
+
     def keep(self, containers: Collection[str]) -> None:
         """After a crash: detach whatever is none of these containers."""
-        for box in self._store.sandboxes():
-            if box.container_id not in containers:
-                self.detach(box.container_id)
+        for container_id in self.containers().difference(containers):
+            self.detach(container_id)
 
     def attachment(self, container_id: str) -> Attachment | None:
         """How a container is attached now, or None."""

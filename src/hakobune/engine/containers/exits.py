@@ -65,9 +65,8 @@ async def _end(deps: Deps, container: Container, end: Ended) -> bool:
     except HakoError as err:
         print(f"hakod: task of {container.short_id} not deleted: {err}", file=sys.stderr)
     reach("engine.exit.deleted")
-    await deps.turns.take()
     with contextlib.suppress(HakoError, OSError):
-        deps.networks.detach(container.id)
+        await deps.networks.detach(container.id)
     deps.drop_side(container)
     keeping.drop(deps, container)
     container.execs.clear()

@@ -51,7 +51,7 @@ async def take_apart(deps: Deps, container: Container) -> None:
         await deps.runtime.delete(container.id)
         deps.drop_side(container)
         reach("engine.remove.task")
-        deps.networks.detach(container.id)
+        await deps.networks.detach(container.id)
         reach("engine.remove.network")
         await deps.runtime.discard(container.id)
         reach("engine.remove.snapshot")

@@ -66,11 +66,11 @@ async def _launch(deps: Deps, container: Container) -> int:
     if not container.rootfs:
         container.rootfs = await deps.runtime.rootfs(container.id)
     kind = deps.runtimes.of(container.host["Runtime"])
-    await deps.turns.take()
     _check_sources(container)
     identity = identify(container)
-    attachment = _attach(deps, container)
+    attachment = await _attach(deps, container)
     reach("engine.start.network")
+    await deps.turns.take()
     spec = build(container, _surroundings(deps, container, identity, attachment))
     reach("engine.start.files")
     streams = wanted_streams(deps, container)
@@ -115,14 +115,14 @@ def identify(container: Container) -> Identity:
 # --- network ---
 
 
-def _attach(deps: Deps, container: Container) -> Attachment | None:
+async def _attach(deps: Deps, container: Container) -> Attachment | None:
     """Its place in the networks; None when it has another container's."""
     mode = container.host["NetworkMode"]
     if mode.startswith("container:"):
         container.network = {}
         return None
     attached = container.networked
-    attachment = deps.networks.attach(container.id, wanted(container)) if attached else _alone(deps)
+    attachment = await deps.networks.attach(container.id, wanted(container)) if attached else _alone(deps)
     container.network = settings(attachment)
     return attachment
 
@@ -339,7 +339,7 @@ async def _failed(deps: Deps, container: Container, err: HakoError) -> None:
         lent.waiter.taken.sock.close()
     container.lent.clear()
     with contextlib.suppress(HakoError, OSError):
-        deps.networks.detach(container.id)
+        await deps.networks.detach(container.id)
     for client in container.waiting:
         client.taken.sock.close()
     container.waiting.clear()

@@ -59,7 +59,7 @@ async def sweep(deps: Deps) -> None:
             await asyncio.to_thread(shutil.rmtree, os.path.join(deps.root, name), ignore_errors=True)
     _sweep_sides(deps)
     deps.volumes.keep_users(known)
-    deps.networks.keep(known)
+    await deps.networks.keep(known)
     deps.execs.keep(known)
 
 
@@ -135,7 +135,7 @@ async def _adopt(deps: Deps, container: Container, task: Standing) -> None:
     container.side = await start.side_of(deps, container)
     if container.networked:
         try:
-            container.network = start.settings(deps.networks.adopt(container.id, container.state.pid))
+            container.network = start.settings(await deps.networks.adopt(container.id, container.state.pid))
         except HakoError as err:  # its end will be told, so it must not be lost for that
             print(f"hakod: network of container {container.short_id}: {err}", file=sys.stderr)
     deps.store.save(container)
@@ -177,7 +177,7 @@ async def _tidy(deps: Deps, container: Container, task: Standing | None) -> None
     """It does not run: nothing of it may be left below; perhaps it is to run now."""
     if task is not None:
         await deps.runtime.delete(container.id)
-    deps.networks.detach(container.id)
+    await deps.networks.detach(container.id)
     keeping.drop(deps, container)
     if container.auto_remove and container.state.started_at:
         await remove.remove(deps, container, volumes=True)

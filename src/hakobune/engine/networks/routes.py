@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from hakobune.engine.containers.deps import Bus
@@ -47,16 +48,18 @@ PREDEFINED = ("bridge", "host", "none")
 
 
 class Networks(Protocol):
-    """What this edge calls; see net.networks."""
+    """What this edge calls; see net.door."""
 
     def list(self) -> list[Network]: ...
     def get(self, reference: str) -> Network: ...
-    def create(self, request: CreateNetwork) -> Network: ...
-    def remove(self, reference: str) -> None: ...
-    def endpoints(self, reference: str) -> dict[str, EndpointState]: ...
-    def connect(self, container_id: str, reference: str, endpoint: Endpoint) -> EndpointState | None: ...
-    def disconnect(self, container_id: str, reference: str) -> None: ...
-    def attachment(self, container_id: str) -> Attachment | None: ...
+    async def create(self, request: CreateNetwork) -> Network: ...
+    async def remove(self, reference: str) -> None: ...
+    async def endpoints(self, reference: str) -> dict[str, EndpointState]: ...
+    async def connect(
+        self, container_id: str, reference: str, endpoint: Endpoint
+    ) -> EndpointState | None: ...
+    async def disconnect(self, container_id: str, reference: str) -> None: ...
+    async def attachment(self, container_id: str) -> Attachment | None: ...
 
 
 class Edge:
@@ -69,7 +72,7 @@ class Edge:
 
     # --- documents ---
 
-    def _document(self, network: Network, *, containers: bool) -> dict[str, Any]:
+    def _document(self, network: Network, containers: Mapping[str, Any]) -> dict[str, Any]:
         config = [{"Subnet": network.subnet, "Gateway": network.gateway}] if network.subnet else []
         if config and network.ip_range:
             config[0]["IPRange"] = network.ip_range
@@ -88,12 +91,13 @@ class Edge:
             "Ingress": False,
             "ConfigFrom": {"Network": ""},
             "ConfigOnly": False,
-            "Containers": self._containers(network) if containers else {},
+            "Containers": containers,
             "Options": dict(network.options),
             "Labels": dict(network.labels),
         }
 
-    def _containers(self, network: Network) -> dict[str, Any]:
+    async def _containers(self, network: Network) -> dict[str, Any]:
+        endpoints = await self._endpoints(network)
         found: dict[str, Any] = {}
         if network.name == "none":  # nobody holds a place in it: who has none is in it
             for one in self._store:
@@ -104,7 +108,7 @@ class Edge:
                         "EndpointID": endpoint.get("EndpointID", ""),
                         **_NOWHERE,
                     }
-        for identity, state in self._networks.endpoints(network.id).items():
+        for identity, state in endpoints.items():
             container = self._store.find(identity)
             found[identity] = {
                 "Name": container.name if container else identity[:12],
@@ -115,12 +119,19 @@ class Edge:
             }
         return found
 
-    def _fits(self, network: Network, filters: Filters) -> bool:
+    async def _endpoints(self, network: Network) -> dict[str, EndpointState]:
+        """Of one that may have been removed meanwhile: none then."""
+        try:
+            return await self._networks.endpoints(network.id)
+        except NotFound:
+            return {}
+
+    async def _fits(self, network: Network, filters: Filters) -> bool:
         own = network.name not in PREDEFINED
         if "type" in filters and ("custom" if own else "builtin") not in filters.get("type"):
             return False
         if "dangling" in filters:
-            dangling = own and not self._networks.endpoints(network.id)
+            dangling = own and not await self._endpoints(network)
             if filters.bool("dangling", True) != dangling:
                 return False
         names, ids = filters.get("name"), filters.get("id")
@@ -134,6 +145,11 @@ class Edge:
             and filters.labels(network.labels)
         )
 
+    def _named(self, network: Network) -> bool:
+        """Whether a container, running or not, is to be on it."""
+        names = {network.name, network.id}
+        return any(one.host["NetworkMode"] in names or names & set(one.endpoints) for one in self._store)
+
     # --- handlers ---
 
     async def listing(self, request: Request) -> Response:
@@ -144,20 +160,17 @@ class Edge:
             if kind not in ("builtin", "custom"):
                 raise InvalidArgument(f"invalid filter: 'type'='{kind}'")
         return json_response(
-            [
-                self._document(one, containers=False)
-                for one in self._networks.list()
-                if self._fits(one, filters)
-            ]
+            [self._document(one, {}) for one in self._networks.list() if await self._fits(one, filters)]
         )
 
     async def show(self, request: Request) -> Response:
         """GET /networks/{id}."""
-        return json_response(self._document(self._networks.get(request.params["id"]), containers=True))
+        network = self._networks.get(request.params["id"])
+        return json_response(self._document(network, await self._containers(network)))
 
     async def create(self, request: Request) -> Response:
         """POST /networks/create."""
-        network = self._networks.create(wanted(await request.json()))
+        network = await self._networks.create(wanted(await request.json()))
         self._tell("create", network)
         return json_response({"Id": network.id, "Warning": ""}, 201)
 
@@ -166,14 +179,14 @@ class Edge:
         network = self._networks.get(request.params["id"])
         if network.name in PREDEFINED:
             raise PermissionDenied(f"{network.name} is a pre-defined network and cannot be removed")
-        if users := self._containers(network):
+        if users := await self._containers(network):
             words = ", ".join(
                 f'name:"{user["Name"]}" id:"{user["EndpointID"][:12]}"' for user in users.values()
             )
             raise PermissionDenied(
                 f"error while removing network: network {network.name} has active endpoints ({words})"
             )
-        self._networks.remove(network.id)
+        await self._networks.remove(network.id)
         self._tell("destroy", network)
         return Response(204)
 
@@ -181,13 +194,16 @@ class Edge:
         """POST /networks/prune."""
         filters = request.query.filters()
         filters.check(("label", "label!", "until"))
-        named = {name for one in self._store for name in (one.host["NetworkMode"], *one.endpoints)}
         gone = []
         for network in self._networks.list():
-            used = network.name in named or network.id in named or self._networks.endpoints(network.id)
-            if network.name in PREDEFINED or used or not filters.pruned(network.labels, network.created):
+            if network.name in PREDEFINED or not filters.pruned(network.labels, network.created):
                 continue
-            self._networks.remove(network.id)
+            if await self._endpoints(network) or self._named(network):
+                continue
+            try:
+                await self._networks.remove(network.id)
+            except (NotFound, PermissionDenied):
+                continue  # somebody else was faster: it is gone, or in use by now
             self._tell("destroy", network)
             gone.append(network.name)
         return json_response({"NetworksDeleted": gone or None})
@@ -207,10 +223,10 @@ class Edge:
                     f"endpoint with name {container.name} already exists in network {network.name}"
                 )
             if container.state.running:
-                self._networks.connect(
+                await self._networks.connect(
                     container.id, network.id, endpoint_of(network.name, body["EndpointConfig"], container)
                 )
-                self._refresh(container)
+                await self._refresh(container)
             container.endpoints[network.name] = body["EndpointConfig"]
             self._store.save(container)
         self._tell("connect", network, container=container.id)
@@ -227,8 +243,8 @@ class Edge:
             if network.name not in container.endpoints and network.name != container.host["NetworkMode"]:
                 raise PermissionDenied(f"container {container.id} is not connected to network {network.name}")
             if container.state.running:
-                self._networks.disconnect(container.id, network.id)
-                self._refresh(container)
+                await self._networks.disconnect(container.id, network.id)
+                await self._refresh(container)
             container.endpoints.pop(network.name, None)
             if container.host["NetworkMode"] == network.name:
                 container.host["NetworkMode"] = next(iter(container.endpoints), "none")
@@ -236,8 +252,8 @@ class Edge:
         self._tell("disconnect", network, container=container.id)
         return Response(200)
 
-    def _refresh(self, container: Container) -> None:
-        attachment = self._networks.attachment(container.id)
+    async def _refresh(self, container: Container) -> None:
+        attachment = await self._networks.attachment(container.id)
         if attachment is not None:
             container.network = settings(attachment)
 

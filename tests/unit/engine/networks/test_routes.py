@@ -20,7 +20,7 @@ ID = {"bridge": "b" * 64, "host": "c" * 64, "none": "d" * 64}
 
 
 class Room:
-    """What net.Networks does, without a kernel."""
+    """What net.door does, without a kernel or a thread."""
 
     def __init__(self) -> None:
         self.networks = [
@@ -39,7 +39,7 @@ class Room:
                 return network
         raise NotFound(f"network {reference} not found")
 
-    def create(self, request: CreateNetwork) -> Network:
+    async def create(self, request: CreateNetwork) -> Network:
         made = Network(
             "e" * 64, request.name, "bridge", 1_000, request.subnet or "172.18.0.0/16", "172.18.0.1",
             request.labels, request.options, request.internal, "br-e", request.ip_range,
@@ -47,23 +47,23 @@ class Room:
         self.networks.append(made)
         return made
 
-    def remove(self, reference: str) -> None:
+    async def remove(self, reference: str) -> None:
         self.networks.remove(self.get(reference))
 
-    def endpoints(self, reference: str) -> dict[str, EndpointState]:
+    async def endpoints(self, reference: str) -> dict[str, EndpointState]:
         return self.on.get(self.get(reference).name, {})
 
-    def connect(self, container_id: str, reference: str, endpoint: Any) -> EndpointState:
+    async def connect(self, container_id: str, reference: str, endpoint: Any) -> EndpointState:
         state = EndpointState(
             self.get(reference).id, "f" * 64, "172.18.0.2", 16, "172.18.0.1", "02:42:ac:12:00:02"
         )
         self.on.setdefault(self.get(reference).name, {})[container_id] = state
         return state
 
-    def disconnect(self, container_id: str, reference: str) -> None:
+    async def disconnect(self, container_id: str, reference: str) -> None:
         del self.on[self.get(reference).name][container_id]
 
-    def attachment(self, container_id: str) -> None:
+    async def attachment(self, container_id: str) -> None:
         return None
 
 

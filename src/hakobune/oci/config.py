@@ -16,6 +16,7 @@ from hakobune.spec.mount import Mount
 
 NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 RARE = ("scheduler", "ioPriority", "execCPUAffinity")
+RARE_OF_LINUX = ("personality", "memoryPolicy")
 # getrlimit(2), <asm-generic/resource.h>
 RLIMITS = {
     f"RLIMIT_{name}": number
@@ -110,7 +111,7 @@ class Config:
     hooks: Mapping[str, Any]
     annotations: Mapping[str, str]
     time_offsets: Mapping[str, tuple[int, int]]  # clock -> (seconds, nanoseconds)
-    personality: Mapping[str, Any] | None
+    rare: Mapping[str, Any]  # of `linux`, as in Process
 
     def new(self, kind: str) -> bool:
         """Whether a namespace of this kind is made for the container."""
@@ -422,5 +423,9 @@ def parse(doc: Any) -> Config:
         hooks=_get(doc, "hooks", dict, {}),
         annotations=_annotations(doc),
         time_offsets=_time_offsets(linux),
-        personality=_get(linux, "personality", dict, None, at="linux."),
+        rare={
+            name: _get(linux, name, dict, {}, at="linux.")
+            for name in RARE_OF_LINUX
+            if linux.get(name) is not None
+        },
     )

@@ -83,6 +83,27 @@ def test_how_the_processor_is_shared_out(hako: Runtime) -> None:
     ]
 
 
+def test_where_its_memory_lies(hako: Runtime) -> None:
+    """Its execs', too; what the kernel has not is the kernel's to refuse."""
+    path = hako.bundle("sleep", "60")
+    edited(
+        path, linux={"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}}
+    )
+    name = Path(path).name
+    if not Path("/proc/self/numa_maps").exists():
+        assert (
+            "linux.memoryPolicy: function not implemented"
+            in hako("run", "--bundle", path, name, check=False).stderr
+        )
+        return
+    hako("run", "-d", "--bundle", path, name, stdout=subprocess.DEVNULL)
+    pid = json.loads(hako("state", name).stdout)["pid"]
+    assert "bind=static:0" in Path(f"/proc/{pid}/numa_maps").read_text()
+    assert "bind=static:0" in hako("exec", name, "cat", "/proc/self/numa_maps").stdout
+    features = json.loads(hako("features").stdout)["linux"]["memoryPolicy"]
+    assert {"MPOL_BIND", "MPOL_DEFAULT"} <= set(features["modes"])
+
+
 @pytest.mark.parametrize(
     ("sections", "words"),
     [
@@ -101,6 +122,19 @@ def test_how_the_processor_is_shared_out(hako: Runtime) -> None:
         ),
         ({"linux": {"personality": {"domain": "BSD"}}}, "linux.personality.domain: 'BSD'"),
         ({"linux": {"personality": {"domain": "LINUX", "flags": ["X"]}}}, "linux.personality.flags: "),
+        (
+            {"linux": {"memoryPolicy": {"mode": "MPOL_NEAR"}}},
+            "linux.memoryPolicy.mode: 'MPOL_NEAR' is not one of",
+        ),
+        (
+            {"linux": {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "a"}}},
+            "linux.memoryPolicy.nodes: 'a' is not a list",
+        ),
+        (
+            {"linux": {"memoryPolicy": {"mode": "MPOL_BIND", "flags": ["X"]}}},
+            "linux.memoryPolicy.flags[0]: 'X'",
+        ),
+        ({"linux": {"memoryPolicy": {"mode": "MPOL_BIND"}}}, "linux.memoryPolicy: invalid argument"),
     ],
 )
 def test_what_is_wrong_about_it_is_named(hako: Runtime, sections: dict[str, Any], words: str) -> None:

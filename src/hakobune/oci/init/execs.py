@@ -83,18 +83,18 @@ def prepare_exec(request: ExecRequest, container_id: str) -> PreparedExec:
     except ValueError as err:
         raise InvalidArgument(f"process: is not JSON: {err}") from err
     found = kept.read(request.filter) if request.cgroup and request.filter else None
-    personality: Mapping[str, Any] | None = None
+    linux: Mapping[str, Any] = {}
     loader: reading.Loader = sys.seccomp_load
     if found is not None:
         cgroup = Cgroup.find(request.cgroup)
     else:
         config = reading.load(request.bundle)
         found = kept.Filter(*reading.filter_of(config, request.bundle), spawnable=False)
-        personality = config.personality
+        linux = config.rare
         loader = reading.loader_of(config, container_id, "running", request.bundle)
         cgroup = Cgroup.find(reading.cgroup_path(config, container_id))
     entry = Entry(process, None, cgroup.open_tasks(), found.program, found.flags, request.near, request.gate,
-                  request.preserve, reading.acts_of(process, personality), loader)  # fmt: skip
+                  request.preserve, reading.acts_of(process, linux), loader)  # fmt: skip
     if request.clone_parent and found.spawnable and not process.terminal and not request.preserve:
         return PreparedExec(request, entry, spawn=True, inside=_go_inside(request, entry, -1))
     return PreparedExec(request, entry, cgroup.unified_fd())

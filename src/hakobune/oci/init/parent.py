@@ -116,7 +116,7 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
     """
     config = namespaces.without_ours(reading.load(request.bundle))
     process = _check(config, request.host_root)
-    tune = reading.acts_of(process, config.personality)
+    tune = reading.acts_of(process, config.rare)
     program, program_flags = reading.filter_of(config, request.bundle)
     loader = reading.loader_of(config, container_id, "creating", request.bundle)
     rootfs = config.root if config.root.startswith("/") else f"{request.bundle}/{config.root}"
@@ -142,7 +142,7 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
         request.planned()
         pid = _clone(birth, cgroup, flags, users, parent=request.clone_parent)
         namespaces.go_back(back)
-        if request.filter and config.personality is None and loader is sys.seccomp_load:
+        if request.filter and not config.rare and loader is sys.seccomp_load:
             # Now that init is at work beside us: nobody execs before our caller has said its pid.
             kept.write(request.filter, kept.Filter(program, program_flags, _spawnable(config)))
         if config.new("user"):

@@ -67,18 +67,11 @@ def loader_of(config: Config, container_id: str, status: str, bundle: str) -> Lo
     return partial(notify.load, notify.connect(profile, told))
 
 
-def acts_of(process: Process, personality: Mapping[str, Any] | None) -> Callable[[], None] | None:
+def acts_of(process: Process, linux: Mapping[str, Any]) -> Callable[[], None] | None:
     """What a process does for itself while it owns its capabilities still; None for nothing. Raises InvalidArgument."""
-    if (
-        not process.rare
-        and personality is None
-        and not process.apparmor_profile
-        and not process.selinux_label
-    ):
+    if not process.rare and not linux and not process.apparmor_profile and not process.selinux_label:
         return None
-    acts = [
-        act for act in (tuning.prepared(process.rare, personality), lsm.prepared(process)) if act is not None
-    ]
+    acts = [act for act in (tuning.prepared(process.rare, linux), lsm.prepared(process)) if act is not None]
 
     def act() -> None:
         for one in acts:

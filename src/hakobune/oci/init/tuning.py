@@ -1,4 +1,4 @@
-"""process.scheduler, ioPriority and execCPUAffinity, linux.personality: read and made ready in the host, by the worker.
+"""process.scheduler, ioPriority and execCPUAffinity, linux.personality and memoryPolicy: read and made ready in the host, by the worker.
 
 What comes out is a function that init or an exec calls when it owns its capabilities still. Source: runtime-spec, config.md and config-linux.md. Imports: os; linux.scheduling.
 """
@@ -19,16 +19,25 @@ _FLAGS = {"RESET_ON_FORK": 1, "RECLAIM": 2, "DL_OVERRUN": 4, "KEEP_POLICY": 8, "
           "UTIL_CLAMP_MAX": 64}  # fmt: skip
 _CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _DOMAINS = {"LINUX": 0, "LINUX32": 8}  # <linux/personality.h>
+# <linux/mempolicy.h>
+MEMORY_MODES = {"MPOL_DEFAULT": 0, "MPOL_PREFERRED": 1, "MPOL_BIND": 2, "MPOL_INTERLEAVE": 3, "MPOL_LOCAL": 4,
+                "MPOL_PREFERRED_MANY": 5, "MPOL_WEIGHTED_INTERLEAVE": 6}  # fmt: skip
+MEMORY_FLAGS = {
+    "MPOL_F_STATIC_NODES": 1 << 15,
+    "MPOL_F_RELATIVE_NODES": 1 << 14,
+    "MPOL_F_NUMA_BALANCING": 1 << 13,
+}
+_MOST_PROCESSORS, _MOST_NODES = 8191, 1023
 Act = Callable[[], None]
 
 
-def prepared(document: Mapping[str, Any], personality: Mapping[str, Any] | None) -> Act | None:
-    """From the raw `process` and `linux.personality`: what to call; None for nothing. Raises InvalidArgument."""
+def prepared(document: Mapping[str, Any], linux: Mapping[str, Any]) -> Act | None:
+    """From the raw `process` and `linux`: what to call; None for nothing. Raises InvalidArgument."""
     found = [
         act
         for act in (
             _scheduler(document.get("scheduler")), _priority(document.get("ioPriority")),
-            _affinity(document, "final"), _personality(personality),
+            _affinity(document, "final"), _personality(linux.get("personality")), _memory(linux.get("memoryPolicy")),
         )
         if act is not None
     ]  # fmt: skip
@@ -99,17 +108,17 @@ def _affinity(document: Mapping[str, Any], which: str) -> Act | None:
     text = _object(table, "process.execCPUAffinity").get(which)
     if not text:
         return None
-    processors = _processors(str(text), at)
+    processors = _numbers(str(text), at, _MOST_PROCESSORS, "processors")
     return _told(at, lambda: os.sched_setaffinity(0, processors))
 
 
-def _processors(text: str, at: str) -> frozenset[int]:
+def _numbers(text: str, at: str, most: int, what: str) -> frozenset[int]:
     """`0-3,7`: as cpuset's lists are written."""
     found: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or int(last or first) > 8191:
-            raise InvalidArgument(f"{at}: {text!r:.60} is not a list of processors")
+        if not first.isdigit() or (dash and not last.isdigit()) or int(last or first) > most:
+            raise InvalidArgument(f"{at}: {text!r:.60} is not a list of {what}")
         found.update(range(int(first), int(last or first) + 1))
     return frozenset(found)
 
@@ -123,6 +132,25 @@ def _personality(table: Mapping[str, Any] | None) -> Act | None:
     if table.get("flags"):
         raise InvalidArgument(f"linux.personality.flags: none is known, got {table['flags']!r:.60}")
     return _told("linux.personality", lambda: scheduling.personality(_DOMAINS[str(domain)]))
+
+
+def _memory(table: Mapping[str, Any] | None) -> Act | None:
+    if table is None:
+        return None
+    at = "linux.memoryPolicy"
+    mode = str(table.get("mode"))
+    if mode not in MEMORY_MODES:
+        raise InvalidArgument(f"{at}.mode: {mode!r:.60} is not one of {', '.join(MEMORY_MODES)}")
+    number = MEMORY_MODES[mode]
+    for index, name in enumerate(table.get("flags") or ()):
+        if name not in MEMORY_FLAGS:
+            raise InvalidArgument(
+                f"{at}.flags[{index}]: {name!r:.60} is not one of {', '.join(MEMORY_FLAGS)}"
+            )
+        number |= MEMORY_FLAGS[name]
+    text = table.get("nodes")
+    nodes = _numbers(str(text), f"{at}.nodes", _MOST_NODES, "memory nodes") if text else frozenset[int]()
+    return _told(at, lambda: scheduling.mempolicy(number, nodes))
 
 
 def _told(at: str, act: Act) -> Act:

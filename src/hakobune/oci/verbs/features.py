@@ -8,6 +8,7 @@ from hakobune.oci import seccomp
 from hakobune.oci.capabilities import NUMBERS
 from hakobune.oci.config import NAMESPACES
 from hakobune.oci.hooks import SERVED
+from hakobune.oci.init.tuning import MEMORY_FLAGS, MEMORY_MODES
 from hakobune.oci.rootfs.options import NAMES as MOUNT_OPTIONS
 from hakobune.oci.syscall_table import ARCHITECTURES
 from hakobune.oci.verbs.spec import VERSION
@@ -41,6 +42,7 @@ def features() -> str:
                 "apparmor": {"enabled": True},
                 "selinux": {"enabled": True},
                 "intelRdt": {"enabled": False},
+                "memoryPolicy": {"modes": sorted(MEMORY_MODES), "flags": sorted(MEMORY_FLAGS)},
                 "mountExtensions": {"idmap": {"enabled": True}},
             },
         },

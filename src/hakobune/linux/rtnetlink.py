@@ -37,6 +37,7 @@ _VETH_INFO_PEER = 1
 _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33  # MODE: hairpin
 
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
+_IFA_F_PERMANENT, _RT_SCOPE_UNIVERSE = 0x80, 0
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
 _NDA_DST = 1
 _RT_TABLE_MAIN, _RT_TABLE_LOCAL, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 255, 3, 0, 1
@@ -248,6 +249,32 @@ def addresses(netlink: Netlink) -> list[tuple[int, IPv4Interface]]:
         if local:
             found.append((index, IPv4Interface((local, prefix))))
     return found
+
+
+def lasting_addresses(netlink: Netlink, index: int) -> list[bytes]:
+    """The addresses of one device, of both families, that are permanent and for everybody: for `add_again`."""
+    request = Message(_RTM_GETADDR, struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, 0), 0, "addresses")
+    found = []
+    for reply in netlink.dump(request):
+        _family, _prefix, flags, scope, device = struct.unpack_from("=BBBBI", reply.body)
+        if device == index and flags & _IFA_F_PERMANENT and scope == _RT_SCOPE_UNIVERSE:
+            found.append(reply.body)
+    return found
+
+
+def add_again(index: int, address: bytes) -> Message:
+    """Give the device `index` what `lasting_addresses` has found on another; one that is there is fine."""
+    family, prefix = address[0], address[1]
+    known = parse(address, 8)
+    pairs = [(kind, known[kind]) for kind in (_IFA_LOCAL, _IFA_ADDRESS, _IFA_BROADCAST) if kind in known]
+    body = struct.pack("=BBBBI", family, prefix, 0, 0, index) + attributes(pairs)
+    return Message(_RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_REPLACE, "address")
+
+
+def move_link(index: int, netns: int, name: str) -> Message:
+    """Send a device to the network namespace of this descriptor, where `name` is its name; it is down then."""
+    body = _link(index, None, [(_IFLA_NET_NS_FD, netns), (_IFLA_IFNAME, name)])
+    return Message(_RTM_SETLINK, body, 0, f"move to {name}")
 
 
 def set_default_route(gateway: str) -> Message:

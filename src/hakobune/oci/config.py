@@ -25,6 +25,7 @@ RLIMITS = {
     )
 }
 _LARGEST = (1 << 64) - 1  # RLIM64_INFINITY
+_IFNAME_MOST = 15  # IFNAMSIZ, <linux/if.h>, without the NUL
 _HOST_NAME_MAX = 64  # __NEW_UTS_LEN, <linux/utsname.h>
 _IDMAP = frozenset(("idmap", "ridmap"))  # options of a mount
 _CAPABILITIES = frozenset(NUMBERS)
@@ -112,6 +113,7 @@ class Config:
     annotations: Mapping[str, str]
     time_offsets: Mapping[str, tuple[int, int]]  # clock -> (seconds, nanoseconds)
     rare: Mapping[str, Any]  # of `linux`, as in Process
+    net_devices: Mapping[str, str]  # name of a device of the host -> its name in the container
 
     def new(self, kind: str) -> bool:
         """Whether a namespace of this kind is made for the container."""
@@ -384,6 +386,24 @@ def _time_offsets(linux: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
     return found
 
 
+def _net_devices(linux: Mapping[str, Any]) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for name, item in _get(linux, "netDevices", dict, {}, at="linux.").items():
+        at = f"linux.netDevices.{name}"
+        if not isinstance(item, dict):
+            raise InvalidArgument(f"{at}: expected an object, got {item!r:.60}")
+        inside: str = _get(item, "name", str, "", at=f"{at}.") or name
+        for one in (name, inside):
+            if one in ("", ".", "..") or len(one.encode()) > _IFNAME_MOST or set(one) & set("/: \t\n\0"):
+                raise InvalidArgument(f"{at}: {one!r:.60} is not the name of a network device")
+        found[name] = inside
+    if len(set(found.values())) < len(found):
+        raise InvalidArgument("linux.netDevices: two devices of one name")
+    if found and not any(ns.type == "network" for ns in _namespaces(linux)):
+        raise InvalidArgument("linux.netDevices: needs a network namespace, which linux.namespaces has not")
+    return found
+
+
 def parse(doc: Any) -> Config:
     """The whole document. Raises InvalidArgument naming the first field that is wrong."""
     if not isinstance(doc, dict):
@@ -423,6 +443,7 @@ def parse(doc: Any) -> Config:
         hooks=_get(doc, "hooks", dict, {}),
         annotations=_annotations(doc),
         time_offsets=_time_offsets(linux),
+        net_devices=_net_devices(linux),
         rare={
             name: _get(linux, name, dict, {}, at="linux.")
             for name in RARE_OF_LINUX

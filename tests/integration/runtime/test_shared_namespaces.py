@@ -193,3 +193,46 @@ def test_one_that_is_not_there(hako: Runtime) -> None:
         "join user namespace: invalid argument"
         in hako("run", "--bundle", path, Path(path).name, check=False).stderr
     )
+
+
+@pytest.fixture
+def link() -> Iterator[str]:
+    """A device of the host with two addresses, one end of a pair, which may be gone at the end."""
+    name = f"hkt{os.getpid() % 100000}"
+    for words in (("link", "add", name, "type", "veth", "peer", "name", f"{name}p"), ("addr", "add", "192.0.2.9/28", "dev", name),
+                  ("addr", "add", "2001:db8::9/64", "dev", name), ("link", "set", name, "mtu", "1400")):  # fmt: skip
+        subprocess.run(["ip", *words], check=True)
+    yield name
+    subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
+
+
+def test_a_device_of_the_host(hako: Runtime, link: str) -> None:
+    """Under another name, up, with its addresses and MTU; without it nothing is made."""
+    path = hako.bundle("sleep", "600")
+    name = Path(path).name
+    change(path, netDevices={link: {"name": "given0"}})
+    run(hako, path)
+    pid = str(json.loads(hako("state", name).stdout)["pid"])
+    shown = subprocess.run(["nsenter", "-t", pid, "-n", "ip", "-j", "addr", "show", "given0"],
+                           check=True, capture_output=True, text=True)  # fmt: skip
+    (device,) = json.loads(shown.stdout)
+    assert "UP" in device["flags"]
+    assert device["mtu"] == 1400
+    assert {one["local"] for one in device["addr_info"] if one["scope"] == "global"} == {
+        "192.0.2.9",
+        "2001:db8::9",
+    }
+    assert not Path(f"/sys/class/net/{link}").exists()
+    hako("delete", "--force", name)
+    path = hako.bundle("true")
+    change(path, netDevices={link: {}})
+    refused = hako("run", "--bundle", path, Path(path).name, check=False)
+    assert f"linux.netDevices.{link}: there is no such network device" in refused.stderr
+    change(path, netDevices={link: {"name": "a/b"}})
+    refused = hako("run", "--bundle", path, Path(path).name, check=False)
+    assert f"linux.netDevices.{link}: 'a/b' is not the name of a network device" in refused.stderr
+    change(path, netDevices={"lo": {"name": "x0"}})
+    assert "linux.netDevices.lo: " in hako("run", "--bundle", path, Path(path).name, check=False).stderr
+    change(path, netDevices={link: {}}, namespaces=namespaces(path, "network"))
+    refused = hako("run", "--bundle", path, Path(path).name, check=False)
+    assert "linux.netDevices: needs a network namespace" in refused.stderr

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hakobune import failpoint
 from hakobune.cgroups import devices
@@ -53,6 +53,7 @@ class Request:
     clone_parent: bool = True
     preserve: int = 0
     filter: str = ""
+    links: Callable[[Mapping[str, str], int], None] | None = None  # see verbs.links.give
     host_root: str = ""  # the file of hostroot.Lay; "": a container has to have a mount namespace
     kept: str = ""  # directory for the hooks that run later, by others; "": they are not kept
     made: Callable[[Cgroup, Config], None] = lambda _cgroup, _config: None
@@ -60,10 +61,12 @@ class Request:
     near_gate: bool = False  # the gate is the near end: init may wait there without an interpreter
 
 
-def _check(config: Config, host_root: str) -> Process:
+def _check(config: Config, request: Request) -> Process:
     """What cannot be is refused by name, never silently left out."""
     if not config.apart("mount"):
-        _check_host_root(config, host_root)
+        _check_host_root(config, request.host_root)
+    if config.net_devices and request.links is None:
+        raise Unimplemented("linux.netDevices: hako-runtime as a program gives them")
     hooks.check(config.hooks)
     if config.sysctl:
         sysctls.check(config)
@@ -115,7 +118,7 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
     left behind then.
     """
     config = namespaces.without_ours(reading.load(request.bundle))
-    process = _check(config, request.host_root)
+    process = _check(config, request)
     tune = reading.acts_of(process, config.rare)
     program, program_flags = reading.filter_of(config, request.bundle)
     loader = reading.loader_of(config, container_id, "creating", request.bundle)
@@ -149,6 +152,8 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
             idmap.write(pid, *config.users)
         if config.apart("user"):
             privileges.score_of(pid, process)
+        if config.net_devices and request.links is not None:
+            request.links(config.net_devices, pid)
         reach("oci.create.cloned")
         _run_hooks(birth, request, pid)
     except BaseException:
@@ -159,7 +164,8 @@ def create(request: Request, container_id: str) -> tuple[int, Cgroup, Config]:
 
 
 def _hold(config: Config) -> tuple[int, int]:
-    return os.pipe2(os.O_CLOEXEC) if hooks.with_init(config.hooks) or config.new("user") else (-1, -1)
+    waits = hooks.with_init(config.hooks) or config.new("user") or config.net_devices
+    return os.pipe2(os.O_CLOEXEC) if waits else (-1, -1)
 
 
 def _run_hooks(birth: Birth, request: Request, pid: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError, InvalidArgument
@@ -90,7 +91,7 @@ def _launch(container: Container, bundle: str, config: Config, order: Order) -> 
 
         gate = _gate(listener, near)
         request = parent.Request(bundle, (), streams, near, gate, preserve=order.preserve, made=made,
-                                 kept=container.directory, host_root=f"{container.directory}/{hostroot.NOTE}")  # fmt: skip
+                                 links=_give, kept=container.directory, host_root=f"{container.directory}/{hostroot.NOTE}")  # fmt: skip
         pid, _cgroup, _config = parent.create(request, container.id)
         messages.say_pid(near, pid)
 
@@ -98,6 +99,12 @@ def _launch(container: Container, bundle: str, config: Config, order: Order) -> 
         return launch.launch(work)
     finally:
         listener.close()
+
+
+def _give(devices: Mapping[str, str], pid: int) -> None:
+    from hakobune.oci.verbs import links  # few have any
+
+    links.give(devices, pid)
 
 
 def _gate(listener: Socket, near: Socket) -> Gate:

@@ -42,6 +42,7 @@ def features() -> str:
                 "apparmor": {"enabled": True},
                 "selinux": {"enabled": True},
                 "intelRdt": {"enabled": False},
+                "netDevices": {"enabled": True},
                 "memoryPolicy": {"modes": sorted(MEMORY_MODES), "flags": sorted(MEMORY_FLAGS)},
                 "mountExtensions": {"idmap": {"enabled": True}},
             },

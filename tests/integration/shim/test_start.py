@@ -115,10 +115,10 @@ def test_upgrade_of_what_no_manager_of_ours_looks_after(program: Program, tmp_pa
     task.start()
     program.python = str(installation.copy(tmp_path / "next", "9.9.9"))
     records = [json.loads(line) for line in program("upgrade").stdout.splitlines()]
-    assert [(one["process"], one["previous"], one["release"]) for one in records] == [
-        ("zygote", VERSION, "9.9.9"),
-        ("shim", VERSION, "9.9.9"),
-    ]
+    assert [(one["process"], one["release"]) for one in records] == [("zygote", "9.9.9"), ("shim", "9.9.9")]
+    assert records[0]["previous"] == VERSION
+    # It may have gone to rest in the new zygote's fork by itself.
+    assert records[1]["previous"] in (VERSION, "9.9.9")
     assert task.pids() == [init]
     task.close_io()
     assert task.wait().status == 5

@@ -1,4 +1,4 @@
-"""The verbs on a container that stands: state, pause, resume, update, list, ps, events.
+"""The verbs on a container that stands: state, pause, resume, update, list, ps.
 
 Each returns text or nothing, and raises HakoError. Imports: json, os; cgroups, oci.status.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
@@ -27,7 +26,7 @@ LIMITS = {  # flag of update -> (section, key)
 }  # fmt: skip
 
 
-def _found(root: str, container_id: str) -> tuple[Record, str, Cgroup]:
+def found(root: str, container_id: str) -> tuple[Record, str, Cgroup]:
     container = Container(root, container_id)
     record = container.read()
     return record, container.status(record), Cgroup.find(record.cgroup)
@@ -50,13 +49,13 @@ def describe(record: Record, status: str) -> dict[str, Any]:
 
 def state(root: str, container_id: str) -> str:
     """`state`: JSON."""
-    record, status, _cgroup = _found(root, container_id)
+    record, status, _cgroup = found(root, container_id)
     return json.dumps(describe(record, status), indent=2)
 
 
 def pause(root: str, container_id: str) -> None:
     """`pause`."""
-    _record, status, cgroup = _found(root, container_id)
+    _record, status, cgroup = found(root, container_id)
     if status not in ("running", "created"):
         raise FailedPrecondition("container not running")
     cgroup.freeze()
@@ -64,7 +63,7 @@ def pause(root: str, container_id: str) -> None:
 
 def resume(root: str, container_id: str) -> None:
     """`resume`."""
-    _record, status, cgroup = _found(root, container_id)
+    _record, status, cgroup = found(root, container_id)
     if status != "paused":
         raise FailedPrecondition("container not paused")
     cgroup.thaw()
@@ -72,7 +71,7 @@ def resume(root: str, container_id: str) -> None:
 
 def update(root: str, container_id: str, resources: dict[str, Any]) -> list[str]:
     """`update`: OCI linux.resources; the warnings."""
-    _record, status, cgroup = _found(root, container_id)
+    _record, status, cgroup = found(root, container_id)
     if status == "stopped":
         raise FailedPrecondition("container not running")
     return cgroup.update(resources)
@@ -130,7 +129,7 @@ def _columns(table: list[tuple[str, ...]]) -> str:
 
 def ps(root: str, container_id: str, form: str, options: list[str]) -> str:
     """`ps`: JSON of pids, or those lines of the host's ps(1) that are the container's."""
-    _record, _status, cgroup = _found(root, container_id)
+    _record, _status, cgroup = found(root, container_id)
     pids = cgroup.pids()
     if form == "json":
         return json.dumps(pids)
@@ -151,40 +150,3 @@ def _capture(args: list[str]) -> list[str]:
     if os.waitpid(pid, 0)[1] or not lines:
         raise InvalidArgument(f"{' '.join(args)} failed")
     return lines
-
-
-def events(root: str, container_id: str, interval: float, *, once: bool) -> int:
-    """`events`: a line of JSON every `interval` seconds until the container ends, or one. Prints."""
-    while True:
-        _record, status, cgroup = _found(root, container_id)
-        if status == "stopped":
-            if once:
-                raise FailedPrecondition(f"container with id {container_id} is not running")
-            return 0
-        print(json.dumps({"type": "stats", "id": container_id, "data": _stats(cgroup)}))
-        sys.stdout.flush()
-        if once:
-            return 0
-        time.sleep(interval)
-
-
-def _stats(cgroup: Cgroup) -> dict[str, Any]:
-    found = cgroup.stats()
-    cpu, memory = found["cpu"], found["memory"]
-    return {
-        "cpu": {
-            "usage": {
-                "total": cpu.get("total", 0), "percpu": cpu.get("per_cpu", []),
-                "kernel": cpu.get("kernel", 0), "user": cpu.get("user", 0),
-            },
-            "throttling": {
-                "periods": cpu.get("periods", 0), "throttledPeriods": cpu.get("throttled_periods", 0),
-                "throttledTime": cpu.get("throttled_time", 0),
-            },
-        },
-        "memory": {
-            "usage": memory.get("usage", {}), "swap": memory.get("swap", {}),
-            "kernel": memory.get("kernel", {}), "raw": memory.get("stat", {}),
-        },
-        "pids": found["pids"],
-    }  # fmt: skip

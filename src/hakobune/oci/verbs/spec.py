@@ -11,7 +11,7 @@ import os
 from hakobune.errors import AlreadyExists
 from hakobune.record import Any
 
-VERSION = "1.2.0"
+VERSION = "1.3.0"
 _CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 _SAFE = ["nosuid", "noexec", "nodev"]
 _MASKED = (

@@ -154,9 +154,9 @@ def _update(root: str, found: Arguments) -> None:
 
 
 def _events(root: str, found: Arguments) -> int:
-    from hakobune.oci.verbs import control
+    from hakobune.oci.verbs import events
 
-    return control.events(root, _id(found), found.seconds("interval", 5.0), once=found.on("stats"))
+    return events.events(root, _id(found), found.seconds("interval", 5.0), once=found.on("stats"))
 
 
 def _checkpoint(root: str, found: Arguments) -> None:

@@ -221,7 +221,7 @@ def test_what_is_refused(engine: PrivateEngine) -> None:
     for words, said in (
         (("commit", "nope"), "No such container: nope"),
         (("commit", "busy", "Upper"), "lowercase"),
-        (("commit", "-c", "RUN x", "busy"), "RUN is not a valid change command"),
+        (("commit", "-c", "RUN x", "busy"), "run is not a valid change command"),
         (("export", "-o", "/nope/x", "busy"), "/nope/x"),
         (("diff", "nope"), "No such container: nope"),
     ):

@@ -97,7 +97,7 @@ def test_the_life_of_an_image(engine: PrivateEngine) -> None:
     [
         ("POST", "/images/create?fromSrc=-&repo=x", 400, "not a tar archive"),
         ("POST", "/images/create?fromSrc=-&repo=X+Y", 400, "invalid reference format"),
-        ("POST", "/images/create?fromSrc=-&repo=x&changes=RUN+x", 400, "RUN is not a valid change command"),
+        ("POST", "/images/create?fromSrc=-&repo=x&changes=RUN+x", 400, "run is not a valid change command"),
         ("POST", "/images/create?fromSrc=ftp://a/b", 400, "an http or https URL is needed"),
         ("POST", "/images/create", 400, "fromImage"),
         (

@@ -30,7 +30,7 @@ def apply(changes: Iterable[str], base: Config | None = None) -> Config:
         name, rest = word.upper(), rest.strip()
         change = _CHANGES.get(name)
         if change is None:
-            raise InvalidArgument(f"{name} is not a valid change command")
+            raise InvalidArgument(f"{name.lower()} is not a valid change command")
         if not rest:
             raise InvalidArgument(f"{name} requires at least one argument")
         change(config, rest)
@@ -150,13 +150,6 @@ def _onbuild(config: Config, text: str) -> None:
     config.setdefault("OnBuild", []).append(text)
 
 
-def _shell(config: Config, text: str) -> None:
-    found = _json(text)
-    if not found:
-        raise InvalidArgument("SHELL requires the arguments to be in JSON form")
-    config["Shell"] = found
-
-
 def _health(config: Config, text: str) -> None:
     config["Healthcheck"] = healthcheck(text, _json)
 
@@ -169,7 +162,6 @@ _CHANGES: dict[str, Callable[[Config, str], None]] = {
     "HEALTHCHECK": _health,
     "LABEL": _label,
     "ONBUILD": _onbuild,
-    "SHELL": _shell,
     "STOPSIGNAL": _stopsignal,
     "USER": _user,
     "VOLUME": _volume,

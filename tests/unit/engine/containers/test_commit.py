@@ -34,7 +34,6 @@ CONTAINER: dict[str, Any] = {
          {"Healthcheck": {"Test": ["CMD-SHELL", "y"], "Interval": 10**9, "Retries": 3}}),
         (["HEALTHCHECK NONE"], {"Healthcheck": {"Test": ["NONE"], "Retries": 3}}),
         (["ONBUILD RUN x"], {"OnBuild": ["RUN x"]}),
-        (['SHELL ["/b", "-c"]', "CMD x"], {"Shell": ["/b", "-c"], "Cmd": ["/b", "-c", "x"]}),
     ],
 )  # fmt: skip
 def test_the_merge(instructions: list[str], expected: dict[str, Any]) -> None:
@@ -59,8 +58,8 @@ def test_a_configuration_in_the_request_is_where_the_instructions_begin() -> Non
         ("a:b", "", [], "unexpected repository name: a:b"),
         ("UPPER", "", [], "lowercase"),
         ("a", "b c", [], "tag"),
-        ("", "", ["RUN x"], "RUN is not a valid change command"),
-        ("", "", ["SHELL sh"], "SHELL requires the arguments to be in JSON form"),
+        ("", "", ["RUN x"], "run is not a valid change command"),
+        ("", "", ["SHELL sh"], "shell is not a valid change command"),
     ],
 )
 def test_what_is_refused(repository: str, tag: str, instructions: list[str], words: str) -> None:

@@ -48,8 +48,8 @@ def test_what_becomes_of_it(text: str, config: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("RUN x", "RUN is not a valid change command"),
-        ("FROM x", "FROM is not a valid change command"),
+        ("RUN x", "run is not a valid change command"),
+        ("FROM x", "from is not a valid change command"),
         ("CMD", "CMD requires at least one argument"),
         ("ENV A", "ENV must have two arguments"),
         ("ENV A=1 B", "can't find = in 'B'"),

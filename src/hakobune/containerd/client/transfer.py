@@ -36,7 +36,7 @@ _WINDOW = 1 << 30
 _TRIES, _AGAIN_SECONDS = 12, 0.01
 _OVERTAKEN = "Internal error from Core"  # the library's own words for a write after the end of a call
 _END = bytes(1024)  # of a tar archive
-_LAST_SECONDS = 30.0  # at most, for progress that is still on its way when the call has ended
+_LAST_SECONDS = 2.0  # containerd leaves the stream open: at most, for progress that is still on its way when the call has ended
 
 
 @dataclass(frozen=True, slots=True)

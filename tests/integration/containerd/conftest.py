@@ -37,6 +37,15 @@ def manager() -> Iterator[PrivateManager]:
 
 
 @pytest.fixture
+def empty_manager() -> Iterator[PrivateManager]:
+    """Running, for one test, with nothing in it."""
+    made = PrivateManager()
+    made.start()
+    yield made
+    made.end()
+
+
+@pytest.fixture
 def run(manager: PrivateManager) -> Run:
     """`run(async function of a client)`: its value, after at most a minute."""
 

@@ -29,11 +29,8 @@ HALF = 3_000_000
 
 
 @pytest.fixture
-def manager() -> Iterator[PrivateManager]:
-    made = PrivateManager()
-    made.start()
-    yield made
-    made.end()
+def manager(empty_manager: PrivateManager) -> PrivateManager:
+    return empty_manager
 
 
 @pytest.fixture

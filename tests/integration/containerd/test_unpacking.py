@@ -8,7 +8,7 @@ import json
 import os
 import stat
 import tarfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -23,14 +23,6 @@ from hakobune.testing.registry import LyingRegistry, Request, Sample, image_of, 
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 HERE = Platform("linux", {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine])
-
-
-@pytest.fixture
-def manager() -> Iterator[PrivateManager]:
-    made = PrivateManager()
-    made.start()
-    yield made
-    made.end()
 
 
 async def quiet(_said: Progress) -> None:
@@ -67,7 +59,7 @@ async def kinds(client: Client) -> list[str]:
     return sorted(one.kind for one in await client.snapshots.list())
 
 
-def test_no_layer_waits_for_the_one_below(manager: PrivateManager) -> None:
+def test_no_layer_waits_for_the_one_below(empty_manager: PrivateManager) -> None:
     """The lowest comes last; a directory that only it describes looks like there all the same."""
     image = image_of(
         layer(("./", 0o755, 0), ("a/", 0o710, 5), ("old", 0o644, 0)),
@@ -76,7 +68,7 @@ def test_no_layer_waits_for_the_one_below(manager: PrivateManager) -> None:
     )
 
     async def story(registry: LyingRegistry) -> None:
-        client = await manager.client()
+        client = await empty_manager.client()
         held = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -87,8 +79,8 @@ def test_no_layer_waits_for_the_one_below(manager: PrivateManager) -> None:
         registry.lies[image.layers[0]] = wait
         name = f"{registry.name}/some/app:latest"
         pulling = asyncio.create_task(client.transfer.pull(Place(name), name, HERE, "overlayfs", quiet))
-        second = await until(unpacked(manager, "a/b/c"))
-        await until(unpacked(manager, "top"))
+        second = await until(unpacked(empty_manager, "a/b/c"))
+        await until(unpacked(empty_manager, "top"))
         assert await kinds(client) == ["active", "active"]
         held.set()
         await pulling
@@ -146,15 +138,15 @@ async def sent(first: bytes, held: asyncio.Future[bytes]) -> AsyncIterator[bytes
     yield await held
 
 
-def test_an_archive_is_unpacked_while_it_arrives(manager: PrivateManager) -> None:
+def test_an_archive_is_unpacked_while_it_arrives(empty_manager: PrivateManager) -> None:
     image = sample(2 * WORTH, 10, 2 * WORTH)
     layers, rest = archive(image)
 
     async def story() -> None:
-        client = await manager.client()
+        client = await empty_manager.client()
         held: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         loading = asyncio.create_task(client.transfer.load(sent(layers, held), [HERE], "overlayfs", quiet))
-        early = [await until(unpacked(manager, name)) for name in ("file-0", "file-2")]
+        early = [await until(unpacked(empty_manager, name)) for name in ("file-0", "file-2")]
         inodes = [one.stat().st_ino for one in early]
         assert await kinds(client) == ["active", "active"]
         assert await client.images.list() == []
@@ -169,25 +161,25 @@ def test_an_archive_is_unpacked_while_it_arrives(manager: PrivateManager) -> Non
     loop(story())
 
 
-def test_what_was_unpacked_for_nothing_goes(manager: PrivateManager) -> None:
+def test_what_was_unpacked_for_nothing_goes(empty_manager: PrivateManager) -> None:
     """A member that is no layer of the image, damaged even; then the sender who goes away; then the same image again."""
     image, other = sample(2 * WORTH), sample(3 * WORTH)
     wrong = other.blobs[other.layers[0]][: 2 * WORTH]
     layers, rest = archive(image, more=wrong)
 
     async def load(first: bytes, then: bytes | Exception) -> None:
-        client = await manager.client()
+        client = await empty_manager.client()
         held: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         loading = asyncio.create_task(client.transfer.load(sent(first, held), [HERE], "overlayfs", quiet))
         if isinstance(then, Exception):
-            await until(unpacked(manager, "file-0"))
+            await until(unpacked(empty_manager, "file-0"))
             held.set_exception(then)
         else:
             held.set_result(then)
         await loading
 
     async def story() -> None:
-        client = await manager.client()
+        client = await empty_manager.client()
         with pytest.raises(ConnectionError, match="gone"):
             await load(layers, ConnectionError("gone"))
         async with asyncio.timeout(30):

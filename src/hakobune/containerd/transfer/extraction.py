@@ -15,7 +15,7 @@ from types import TracebackType
 from hakobune.containerd.diff.unpack import Applied, Below
 from hakobune.containerd.snapshots.snapshotter import ACTIVE, UNDER_WAY, Snapshotter
 from hakobune.containerd.transfer.blobs import Blobs
-from hakobune.errors import AlreadyExists, FailedPrecondition, HakoError
+from hakobune.errors import AlreadyExists, HakoError
 from hakobune.spec.mount import Mount
 
 CHAIN = "containerd.io/snapshot.ref"
@@ -71,9 +71,3 @@ class Extraction:
         await asyncio.gather(self._applied, return_exceptions=True)
         with contextlib.suppress(HakoError):
             self._snapshots.remove(self._blobs.namespace, self._key)
-
-
-def check(applied: Applied, layer: str, diff: str) -> None:
-    """Raises FailedPrecondition when the layer's contents are not what the configuration says."""
-    if applied.digest != diff:
-        raise FailedPrecondition(f"layer {layer} unpacks to {applied.digest}, not to {diff}")

@@ -15,10 +15,10 @@ from hakobune.containerd.leases.store import Leases
 from hakobune.containerd.snapshots.snapshotter import Snapshotter
 from hakobune.containerd.transfer import tree
 from hakobune.containerd.transfer.blobs import Blobs
-from hakobune.containerd.transfer.extraction import Extraction, check
+from hakobune.containerd.transfer.extraction import Extraction
 from hakobune.containerd.transfer.growing import Growing
 from hakobune.containerd.transfer.tree import Node
-from hakobune.errors import HakoError, InvalidArgument, NotFound
+from hakobune.errors import FailedPrecondition, HakoError, InvalidArgument, NotFound
 from hakobune.spec.mount import Mount
 
 _UNCOMPRESSED = "containerd.io/uncompressed"
@@ -154,7 +154,10 @@ class _Unpacking:
             applied = await extraction.lay_onto(place.below)
             if applied is None:
                 return False
-            check(applied, layer.digest, place.diff)
+            if applied.digest != place.diff:
+                raise FailedPrecondition(
+                    f"layer {layer.digest} unpacks to {applied.digest}, not to {place.diff}"
+                )
             self.blobs.label(layer.digest, {_UNCOMPRESSED: place.diff})
             await extraction.commit(place.name, place.below)
         return True

@@ -7,6 +7,7 @@ root by chroot(2) alone, as with runc. Imports: os; linux, oci.rootfs.steps.
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from hakobune.linux import syscalls as sys
@@ -79,7 +80,8 @@ def take_away(note: str) -> None:
         with open(note, encoding="utf-8", errors="surrogateescape") as file:
             below, _, path = file.read().partition("\n")
         if path and mount_id(path) != int(below):
-            sys.umount(path, sys.MNT_DETACH)
+            with contextlib.suppress(OSError):  # the caller has taken away more than that already
+                sys.umount(path, sys.MNT_DETACH)
         os.unlink(note)
     except FileNotFoundError:
         return

@@ -102,9 +102,14 @@ class Task:
         raise DeadlineExceeded(f"task {self.bundle.id} is still being made")
 
     async def _connected_again(self) -> bool:
-        if self._again is not None:
+        """Until there is a connection that has not broken meanwhile, too; False when nobody listens."""
+        while self._shim is not None and not self._shim.connected:
+            if self._disposing or self._lost is not None:
+                return False
+            if self._again is None or self._again.done():
+                self._again = asyncio.ensure_future(self._reconnect())
             await asyncio.shield(self._again)
-        return self._shim is not None and self._shim.connected
+        return self._shim is not None
 
     def _hung_up(self) -> None:
         if not self._disposing:  # it was told to end

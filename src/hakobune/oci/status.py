@@ -18,7 +18,7 @@ from hakobune.errors import AlreadyExists, InvalidArgument, NotFound
 from hakobune.record import asdict, dataclass, field
 
 GATE = "gate"
-_RECORD, _BRIEF = "state.json", "brief"
+_RECORD, _BRIEF, _NOTE = "state.json", "brief", "cgroup"
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
 
@@ -88,6 +88,19 @@ class Container:
             os.rmdir(self.directory)
         except FileNotFoundError:
             pass
+
+    def note(self, cgroup: str) -> None:
+        """Before there is a process: where it will be found when nobody is left to write the record."""
+        with open(f"{self.directory}/{_NOTE}", "w") as file:
+            file.write(cgroup)
+
+    def noted(self) -> str:
+        """The control group of a container that was never recorded; "" when there is none."""
+        try:
+            with open(f"{self.directory}/{_NOTE}") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
 
     def write(self, record: Record) -> None:
         """Keep the record, whole or not at all."""

@@ -260,3 +260,21 @@ def test_what_callers_of_runc_match_on(hako: Runtime) -> None:
     assert "cannot exec in a stopped container" in hako("exec", name, "true", check=False).stderr
     said = [json.loads(line)["msg"] for line in (hako.place / "log").read_text().splitlines()]
     assert said[-1] == "cannot exec in a stopped container"
+
+
+def test_what_a_killed_create_leaves_is_found(hako: Runtime) -> None:
+    """Its init waits, on no record: delete --force ends it by the control group that was noted before."""
+    path = hako.bundle("sleep", "600")
+    name = Path(path).name
+    done = hako("create", "--bundle", path, name, check=False, stdout=subprocess.DEVNULL,
+                env=os.environ | {"HAKOBUNE_FAILPOINT": "runtime.create.launched"})  # fmt: skip
+    assert done.returncode == -9
+    group = Path(f"/sys/fs/cgroup/pids/hakotest-{os.getpid()}/{name}")
+    if not group.exists():  # v2 alone
+        group = Path(f"/sys/fs/cgroup/hakotest-{os.getpid()}/{name}")
+    (pid,) = (group / "cgroup.procs").read_text().split()
+    assert "does not exist" in hako("state", name, check=False).stderr
+    assert "already exists" in hako("create", "--bundle", path, name, check=False).stderr
+    hako("delete", "--force", name)
+    assert not group.exists()
+    assert not Path(f"/proc/{pid}").exists() or "zombie" in Path(f"/proc/{pid}/status").read_text()

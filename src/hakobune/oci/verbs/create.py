@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import HakoError, InvalidArgument
+from hakobune.failpoint import reach
 from hakobune.linux import sockets
 from hakobune.linux.sockets import Socket
 from hakobune.oci import hooks
@@ -47,6 +48,7 @@ def create(root: str, container_id: str, order: Order) -> tuple[Record, int]:
     cgroup = reading.cgroup_path(config, container_id)
     try:
         launched = _launch(container, bundle, config, order)
+        reach("runtime.create.launched")
         try:
             record = Record(
                 container_id, VERSION, bundle, os.path.join(bundle, config.root), launched.pid,
@@ -87,6 +89,7 @@ def _launch(container: Container, bundle: str, config: Config, order: Order) -> 
 
     def work(near: Socket) -> None:
         def made(cgroup: Cgroup, _config: Config) -> None:
+            container.note(cgroup.path)
             messages.say_cgroup(near, cgroup.path, "")
 
         gate = _gate(listener, near)

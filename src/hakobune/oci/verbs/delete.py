@@ -23,6 +23,8 @@ def delete(root: str, container_id: str, *, force: bool) -> None:
     except NotFound:
         if not force:
             raise
+        if cgroup := container.noted():  # whoever created it was killed
+            end(Cgroup.find(cgroup))
         _take_mounts_away(container)
         container.forget()
         return

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from hakobune.containerd.filters import Filter, fields
 from hakobune.containerd.metadata.schema import hold, pack_labels, unpack_labels
+from hakobune.containerd.snapshots.usage import disk_usage
 from hakobune.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from hakobune.failpoint import reach
 from hakobune.linux.syscalls import exchange
@@ -391,25 +392,6 @@ class Snapshotters:
         """Wait for removals that are under way."""
         for one in self._by_name.values():
             await one.settle()
-
-
-def disk_usage(directory: str) -> tuple[int, int]:
-    """(bytes on the disk, inodes) of a tree; hard links count once. Blocks."""
-    size = 0
-    seen: set[tuple[int, int]] = set()
-    todo = [directory]
-    while todo:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            with os.scandir(todo.pop()) as entries:
-                for entry in entries:
-                    with contextlib.suppress(FileNotFoundError):
-                        found = entry.stat(follow_symlinks=False)
-                        if (found.st_dev, found.st_ino) not in seen:
-                            seen.add((found.st_dev, found.st_ino))
-                            size += found.st_blocks * 512
-                        if entry.is_dir(follow_symlinks=False):
-                            todo.append(entry.path)
-    return size, len(seen) + 1
 
 
 def _from(row: Row) -> Snapshot:

@@ -15,8 +15,9 @@ from hakobune.containerd.snapshots.snapshotter import Snapshotter
 from hakobune.containerd.transfer.blobs import Blobs
 from hakobune.containerd.transfer.extraction import Extraction
 from hakobune.containerd.transfer.growing import Growing
+from hakobune.containerd.transfer.together import AT_ONCE
 from hakobune.containerd.transfer.tree import Node
-from hakobune.containerd.transfer.unpacking import AT_ONCE, Watch
+from hakobune.containerd.transfer.unpacking import Watch
 from hakobune.layers import decompress
 from hakobune.spec.mount import Mount
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from hakobune.containerd.transfer import naming, saving, tree
@@ -11,6 +11,7 @@ from hakobune.containerd.transfer.blobs import Blobs
 from hakobune.containerd.transfer.deps import Deps, Tell
 from hakobune.containerd.transfer.downloads import Moved
 from hakobune.containerd.transfer.growing import Growing
+from hakobune.containerd.transfer.together import AT_ONCE, first, in_turn
 from hakobune.containerd.transfer.tracking import (
     COMPLETE,
     DOWNLOADING,
@@ -20,7 +21,7 @@ from hakobune.containerd.transfer.tracking import (
     Tracker,
 )
 from hakobune.containerd.transfer.tree import Node
-from hakobune.containerd.transfer.unpacking import Watch, first
+from hakobune.containerd.transfer.unpacking import Watch
 from hakobune.errors import InvalidArgument, NotFound
 from hakobune.failpoint import reach
 from hakobune.proto import transfer_types_pb2 as pb
@@ -30,7 +31,6 @@ from hakobune.registry.repository import Access, Repository
 from hakobune.spec.descriptor import Descriptor
 from hakobune.spec.reference import Reference
 
-AT_ONCE = 3  # blobs of one pull
 _MOST_MANIFESTS = 1000
 SOURCE = "containerd.io/distribution.source."
 
@@ -191,15 +191,6 @@ class _Pull(Watch):
 
 def _descriptor(node: Node) -> Descriptor:
     return Descriptor(node.media_type, node.digest, node.size)
-
-
-async def in_turn(turns: asyncio.Semaphore, work: Coroutine[None, None, None]) -> None:
-    """No more at once than there are turns."""
-    try:
-        async with turns:
-            await work
-    finally:
-        work.close()
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from hakobune.containerd.transfer import tree
 from hakobune.containerd.transfer.blobs import Blobs
 from hakobune.containerd.transfer.deps import Deps, Tell
-from hakobune.containerd.transfer.pulling import AT_ONCE, SOURCE, in_turn
+from hakobune.containerd.transfer.pulling import SOURCE
+from hakobune.containerd.transfer.together import AT_ONCE, first, in_turn
 from hakobune.containerd.transfer.tracking import COMPLETE, EXISTS, UPLOADING, Tracker
 from hakobune.containerd.transfer.tree import Node, Platform
-from hakobune.containerd.transfer.unpacking import first
 from hakobune.errors import InvalidArgument, NotFound
 from hakobune.proto import transfer_types_pb2 as pb
 from hakobune.registry.remote import open_repository

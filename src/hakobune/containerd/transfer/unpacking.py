@@ -17,12 +17,12 @@ from hakobune.containerd.transfer import tree
 from hakobune.containerd.transfer.blobs import Blobs
 from hakobune.containerd.transfer.extraction import Extraction
 from hakobune.containerd.transfer.growing import Growing
+from hakobune.containerd.transfer.together import AT_ONCE, first
 from hakobune.containerd.transfer.tree import Node
 from hakobune.errors import FailedPrecondition, HakoError, InvalidArgument, NotFound
 from hakobune.spec.mount import Mount
 
 _UNCOMPRESSED = "containerd.io/uncompressed"
-AT_ONCE = 3  # layers of one image
 _TURNS: weakref.WeakValueDictionary[tuple[str, ...], asyncio.Lock] = weakref.WeakValueDictionary()
 
 
@@ -81,14 +81,6 @@ async def unpack_image(
         raise first(several) from None
     blobs.label(config.digest, {f"containerd.io/gc.ref.snapshot.{snapshots.name}": top})
     return top
-
-
-def first(several: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure that ended the others."""
-    found: BaseException = several
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
 
 
 def _diffs(blobs: Blobs, config: Node) -> Sequence[str]:

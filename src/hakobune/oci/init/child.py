@@ -17,8 +17,9 @@ from hakobune.linux import bare, sockets
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
 from hakobune.oci import hooks
-from hakobune.oci.config import Config, Process
+from hakobune.oci.config import Config
 from hakobune.oci.init import messages, privileges, program, terminal
+from hakobune.oci.process import Process
 from hakobune.oci.rootfs import safepath
 from hakobune.oci.rootfs.hostroot import Chroot
 from hakobune.oci.rootfs.steps import Cut, MountRoot, Pivot, Root, Step

@@ -13,7 +13,6 @@ from hakobune.cgroups.cgroup import Cgroup
 from hakobune.errors import InvalidArgument
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
-from hakobune.oci.config import parse_process
 from hakobune.oci.init import kept, messages, namespaces, reading, tuning
 from hakobune.oci.init.child import (
     Entry,
@@ -27,6 +26,7 @@ from hakobune.oci.init.child import (
     spawn,
 )
 from hakobune.oci.init.terminal import open_pair
+from hakobune.oci.process import parse_process
 from hakobune.oci.rootfs import safepath
 from hakobune.record import Any, dataclass, replace
 

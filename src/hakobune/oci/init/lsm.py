@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from hakobune.errors import InvalidArgument
 from hakobune.linux import syscalls as sys
-from hakobune.oci.config import Process
+from hakobune.oci.process import Process
 
 Act = Callable[[], None]
 _APPARMOR, _SELINUX = "/sys/module/apparmor/parameters/enabled", "/sys/fs/selinux/enforce"

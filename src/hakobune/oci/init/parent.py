@@ -21,7 +21,7 @@ from hakobune.linux import bare, idmap
 from hakobune.linux import syscalls as sys
 from hakobune.linux.sockets import Socket
 from hakobune.oci import hooks, known, sysctls
-from hakobune.oci.config import Config, Process
+from hakobune.oci.config import Config
 from hakobune.oci.init import kept, namespaces, privileges, reading
 from hakobune.oci.init.child import (
     Birth,
@@ -30,6 +30,7 @@ from hakobune.oci.init.child import (
     Streams,
     become_init,
 )
+from hakobune.oci.process import Process
 from hakobune.oci.rootfs import plan as plans
 from hakobune.oci.rootfs import steps
 from hakobune.oci.rootfs.options import parse as parse_options

@@ -17,7 +17,7 @@ from hakobune.errors import InvalidArgument
 from hakobune.linux import oom_score
 from hakobune.linux import syscalls as sys
 from hakobune.oci import capabilities
-from hakobune.oci.config import RLIMITS, Process, Rlimit
+from hakobune.oci.process import RLIMITS, Process, Rlimit
 
 _HELD = 1 << capabilities.NUMBERS["CAP_SYS_ADMIN"]
 _KNOWN = (1 << (capabilities.last_known() + 1)) - 1  # read here, in the host, before any container

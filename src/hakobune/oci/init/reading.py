@@ -12,8 +12,9 @@ from functools import partial
 from hakobune.errors import InvalidArgument, NotFound
 from hakobune.linux import syscalls as sys
 from hakobune.oci import hooks, known, seccomp
-from hakobune.oci.config import Config, Process, parse
+from hakobune.oci.config import Config, parse
 from hakobune.oci.init import lsm, notify, tuning
+from hakobune.oci.process import Process
 from hakobune.record import Any
 
 MAX_CONFIG = 8 << 20  # bytes
